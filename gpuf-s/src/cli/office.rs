@@ -1,0 +1,134 @@
+//! Where a command is carried out: at the running server, or on its data directory when it is down.
+
+use common::AgentId;
+
+use super::{Error, client::Client};
+use crate::{
+    api::{self, AgentView, Page},
+    auth::{
+        Ca, Desk,
+        desk::{KeyMade, KeyView, KeyWish, Revoked, TokenMade, TokenView, TokenWish},
+    },
+    config::{Config, Database},
+    data_dir::{Addresses, DataDir},
+    store::{KeyId, Store, TokenId, UnixSeconds},
+};
+
+pub(super) enum Office {
+    /// Over its API, so that what is revoked is refused at once.
+    Server(Client),
+    /// By our own hands. A server that we did not see learns of it within seconds.
+    Folder(Box<Desk>),
+}
+
+impl Office {
+    pub(super) async fn open(config: &Config) -> Result<Self, Error> {
+        let running = Addresses::read(&config.data_dir).filter(|addresses| is_alive(addresses.pid));
+        if let Some(addresses) = running
+            && let Some(client) = Client::connect(&config.data_dir, &addresses).await?
+        {
+            return Ok(Self::Server(client));
+        }
+        Self::open_folder(config).await
+    }
+
+    async fn open_folder(config: &Config) -> Result<Self, Error> {
+        let data = DataDir::open(&config.data_dir)?;
+        let store = match &config.database {
+            Database::Embedded => Store::open(&data).await?,
+            Database::File(path) => Store::open_file(path).await?,
+        };
+        let ca = open_ca(config, &data)?;
+        Ok(Self::Folder(Box::new(Desk {
+            store,
+            authenticator: None,
+            control: crate::net::advertised(config.advertise.as_ref(), config.control),
+            fingerprint: ca.fingerprint(),
+            actor: "command line",
+        })))
+    }
+
+    /// Ends the work on the folder in order, so that the database is one file again.
+    pub(super) async fn close(self) {
+        if let Self::Folder(desk) = self {
+            desk.store.close().await;
+        }
+    }
+
+    pub(super) async fn make_key(&mut self, wish: KeyWish) -> Result<KeyMade, Error> {
+        match self {
+            Self::Server(client) => client.post("/api/v1/keys", &wish).await,
+            Self::Folder(desk) => Ok(desk.make_key(wish).await?),
+        }
+    }
+
+    pub(super) async fn keys(&mut self) -> Result<Page<KeyView>, Error> {
+        match self {
+            Self::Server(client) => client.get("/api/v1/keys").await,
+            Self::Folder(desk) => Ok(desk.keys().await?.into()),
+        }
+    }
+
+    pub(super) async fn revoke_key(&mut self, id: KeyId) -> Result<Revoked, Error> {
+        match self {
+            Self::Server(client) => client.delete(&format!("/api/v1/keys/{id}")).await,
+            Self::Folder(desk) => Ok(desk.revoke_key(id).await?),
+        }
+    }
+
+    pub(super) async fn make_token(&mut self, wish: TokenWish) -> Result<TokenMade, Error> {
+        match self {
+            Self::Server(client) => client.post("/api/v1/join-tokens", &wish).await,
+            Self::Folder(desk) if desk.control.ends_with(":0") => Err(Error::NoControlPort),
+            Self::Folder(desk) => Ok(desk.make_token(wish).await?),
+        }
+    }
+
+    pub(super) async fn tokens(&mut self) -> Result<Page<TokenView>, Error> {
+        match self {
+            Self::Server(client) => client.get("/api/v1/join-tokens").await,
+            Self::Folder(desk) => Ok(desk.tokens().await?.into()),
+        }
+    }
+
+    pub(super) async fn revoke_token(&mut self, id: TokenId) -> Result<Revoked, Error> {
+        match self {
+            Self::Server(client) => client.delete(&format!("/api/v1/join-tokens/{id}")).await,
+            Self::Folder(desk) => Ok(desk.revoke_token(id).await?),
+        }
+    }
+
+    pub(super) async fn agents(&mut self) -> Result<Page<AgentView>, Error> {
+        match self {
+            Self::Server(client) => client.get("/api/v1/agents").await,
+            Self::Folder(desk) => Ok(api::agents_listed(&desk.store, Vec::new()).await?.into()),
+        }
+    }
+
+    pub(super) async fn revoke_agent(&mut self, id: AgentId) -> Result<Revoked, Error> {
+        match self {
+            Self::Server(client) => client.delete(&format!("/api/v1/agents/{id}")).await,
+            Self::Folder(desk) => Ok(desk.revoke_agent(id).await?),
+        }
+    }
+}
+
+pub(super) fn open_ca(config: &Config, data: &DataDir) -> Result<Ca, Error> {
+    let advertised = config.advertise.as_ref().map(crate::config::Host::as_str);
+    let own = config.proxy_certificate.as_ref();
+    Ok(Ca::open(data, advertised, own, UnixSeconds::now())?)
+}
+
+/// Whether a process of this id exists. It may be another by now; then nobody answers at its address.
+#[cfg(unix)]
+fn is_alive(pid: u32) -> bool {
+    let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
+    // SAFETY: signal 0 asks whether the process exists and sends nothing.
+    let asked = unsafe { libc::kill(pid, 0) };
+    asked == 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EPERM)
+}
+
+#[cfg(not(unix))]
+fn is_alive(_pid: u32) -> bool {
+    true
+}

@@ -1,0 +1,23 @@
+//! The server: one OpenAI-compatible address in front of GPUs that dial out to it.
+
+pub mod cli;
+pub mod config;
+pub mod server;
+pub mod quickstart;
+
+pub mod api;
+pub mod error;
+pub mod public;
+
+pub mod control;
+pub mod dispatch;
+pub mod telemetry;
+pub mod tunnel;
+
+pub mod auth;
+pub mod balance;
+pub mod registry;
+
+pub mod data_dir;
+pub mod net;
+pub mod store;

@@ -1,0 +1,149 @@
+//! What must survive a restart: keys, join tokens, agents, usage and the audit trail.
+//!
+//! A store is one of the enum's databases; `store/conformance.rs` is what all of them must do.
+
+pub mod id;
+mod rows;
+mod sqlite;
+mod usage;
+
+pub use id::{KeyHash, KeyId, TokenHash, TokenId, UsageId};
+pub use rows::{
+    Access, AgentRow, AuditLine, BadName, KeyRow, MODELS_PER_KEY_MAX, Models, Name, TokenRow, UnixSeconds,
+};
+pub use usage::{Outcome, UsageFilter, UsageRecord};
+
+use std::time::Duration;
+
+use common::AgentId;
+
+use crate::data_dir::DataDir;
+
+/// How long a statement waits for a connection.
+pub const ACQUIRE_DEADLINE: Duration = Duration::from_millis(500);
+/// How long a statement may take in all.
+pub const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
+/// Lines of the audit trail that are kept.
+pub const AUDIT_LINES_MAX: i64 = 100_000;
+/// Rows of usage that one question may ask for.
+pub const USAGE_PAGE_ROWS_MAX: u32 = 1000;
+
+/// Why the store did not do it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It does not answer, or not in time; trying later can help.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// A row of that id exists; trying with another id can help.
+    #[error("the id is taken")]
+    Taken,
+    /// A row does not read back: somebody else wrote into the database.
+    #[error("the store holds a row that does not read back: {0}")]
+    Corrupt(&'static str),
+    /// It cannot be opened; the operator has to act.
+    #[error("cannot open the store {at}: {reason}")]
+    Open {
+        /// Which one.
+        at: String,
+        /// Why.
+        reason: String,
+    },
+    /// Its folder cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] crate::data_dir::Error),
+}
+
+/// How an enrolment ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enrolment {
+    /// A use of the token is spent and the agent is known.
+    Done,
+    /// The token is unknown, spent, revoked or expired.
+    BadToken,
+    /// Another agent has the id; the token is not spent.
+    IdTaken,
+}
+
+/// Handle of an open store; clones share it.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// The embedded database.
+    Sqlite(sqlite::Sqlite),
+}
+
+/// Every operation is the database's own; this keeps the one `match` in one place.
+macro_rules! delegate {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $out:ty;)+) => {
+        impl Store {
+            $($(#[$doc])*
+            ///
+            /// # Errors
+            /// As [`Error`] says.
+            pub async fn $name(&self, $($arg: $type),*) -> Result<$out, Error> {
+                match self { Self::Sqlite(store) => store.$name($($arg),*).await }
+            })+
+        }
+    };
+}
+
+delegate! {
+    /// Adds a key. [`Error::Taken`] where its id or hash exists.
+    insert_key(key: &KeyRow) -> ();
+    /// Every key, oldest first, revoked ones included.
+    keys() -> Vec<KeyRow>;
+    /// The key of `hash`, whatever its state.
+    key_by_hash(hash: &KeyHash) -> Option<KeyRow>;
+    /// Revokes a key; its hash, for whoever caches it, or `None` where there is no such key.
+    revoke_key(id: KeyId, now: UnixSeconds) -> Option<KeyHash>;
+    /// Adds a join token. [`Error::Taken`] where its id or hash exists.
+    insert_join_token(token: &TokenRow) -> ();
+    /// Every join token, oldest first.
+    join_tokens() -> Vec<TokenRow>;
+    /// Revokes a join token; whether there is one.
+    revoke_join_token(id: TokenId, now: UnixSeconds) -> bool;
+    /// Spends a use of a token and makes the agent known, both or neither. The agent's owner is the token's.
+    enrol(token: &TokenHash, agent: &AgentRow) -> Enrolment;
+    /// Every agent, oldest first, revoked ones included.
+    agents() -> Vec<AgentRow>;
+    /// The agent of `id`.
+    agent(id: AgentId) -> Option<AgentRow>;
+    /// Revokes an agent; whether there is one.
+    revoke_agent(id: AgentId, now: UnixSeconds) -> bool;
+    /// Adds records of usage, all or none; those whose ids exist are left as they are.
+    insert_usage(records: &[UsageRecord]) -> ();
+    /// Records of usage, newest first.
+    usage(filter: &UsageFilter) -> Vec<UsageRecord>;
+    /// Adds a line to the audit trail and drops the oldest past [`AUDIT_LINES_MAX`].
+    audit(line: &AuditLine) -> ();
+    /// The newest lines of the audit trail, newest first.
+    audit_lines(limit: u32) -> Vec<AuditLine>;
+}
+
+impl Store {
+    /// Opens the embedded store in the data directory, making and migrating it as needed.
+    ///
+    /// # Errors
+    /// [`Error::Open`] when it is no database of ours or of a later version, or the disk refuses.
+    pub async fn open(data: &DataDir) -> Result<Self, Error> {
+        sqlite::Sqlite::open(data).await.map(Self::Sqlite)
+    }
+
+    /// Waits for running statements, then closes every connection.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(store) => store.close().await,
+        }
+    }
+
+    /// Opens the embedded store at another path than the data directory's.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_file(path: &std::path::Path) -> Result<Self, Error> {
+        sqlite::Sqlite::open_file(path).await.map(Self::Sqlite)
+    }
+}
+
+#[cfg(test)]
+mod conformance;

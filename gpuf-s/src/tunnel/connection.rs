@@ -1,0 +1,197 @@
+//! One multiplexed proxy connection: the server is the HTTP/2 client on it.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use common::{
+    message::ProxyMode,
+    tunnel::{
+        BULK_STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_LIST_BYTES_MAX, PING_EVERY,
+        PING_TIMEOUT, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX,
+    },
+};
+use h2::{
+    Ping, PingPong, RecvStream, SendStream,
+    client::{Builder, SendRequest},
+};
+use http::{Request, response};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::{Error, ProxyStream};
+
+/// A connection that carried nothing for this long is closed: an idle agent should cost little.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+
+/// A request's head on the tunnel.
+pub type Head = Request<()>;
+
+/// A connection that opens streams, from any thread; cheapest from its own worker's.
+#[derive(Debug)]
+pub struct Connection {
+    sender: SendRequest<Bytes>,
+    worker: usize,
+    in_flight: AtomicU32,
+    used: AtomicBool,
+    stop: CancellationToken,
+    ended: CancellationToken,
+}
+
+/// The answer on a stream. Dropping it resets the stream, which stops the engine.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status and headers.
+    pub head: response::Parts,
+    /// The body.
+    pub body: Body,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub struct Body {
+    stream: RecvStream,
+    _sending: SendStream<Bytes>,
+    _place: Place,
+}
+
+impl Body {
+    /// The next bytes, or `None` at the end.
+    pub fn poll_data(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<Bytes, Error>>> {
+        let data = std::task::ready!(self.stream.poll_data(context));
+        std::task::Poll::Ready(data.map(|bytes| {
+            let bytes = bytes.map_err(|_| Error::Broken)?;
+            let _ = self.stream.flow_control().release_capacity(bytes.len());
+            Ok(bytes)
+        }))
+    }
+
+    /// Whether nothing follows.
+    pub fn is_end(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+}
+
+/// A stream's place on its connection.
+#[derive(Debug)]
+struct Place(Arc<Connection>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connection {
+    /// Agrees on HTTP/2 and drives the connection on the current runtime, which is that of `worker`.
+    pub async fn start(io: ProxyStream, worker: usize, mode: ProxyMode) -> Result<Arc<Self>, h2::Error> {
+        let (sender, mut driver) = builder(mode).handshake::<_, Bytes>(io).await?;
+        let ping_pong = driver.ping_pong();
+        let connection = Arc::new(Self {
+            sender,
+            worker,
+            in_flight: AtomicU32::new(0),
+            used: AtomicBool::new(true),
+            stop: CancellationToken::new(),
+            ended: CancellationToken::new(),
+        });
+        let (stop, ended) = (connection.stop.clone(), connection.ended.clone().drop_guard());
+        let watched = Arc::downgrade(&connection);
+        tokio::spawn(async move {
+            let _ended = ended;
+            tokio::select! {
+                result = driver => debug!(?result, "proxy connection ended"),
+                () = stop.cancelled() => {}
+                () = keep_alive(ping_pong, watched) => debug!("proxy connection is dead or idle"),
+            }
+        });
+        Ok(connection)
+    }
+
+    /// The worker that drives it.
+    pub const fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// Streams that run.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether it takes another stream. The peer's own limit is the same: a stream above it would
+    /// wait inside `h2` without anybody knowing.
+    pub fn has_room(&self) -> bool {
+        !self.ended.is_cancelled() && self.in_flight() < STREAMS_PER_CONNECTION_MAX
+    }
+
+    /// Ends it; streams are cut.
+    pub fn close(&self) {
+        self.stop.cancel();
+    }
+
+    /// Completes when it has ended.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] when the stream ended before a head came.
+    pub async fn send(self: &Arc<Self>, head: Head, body: Bytes) -> Result<Answer, Error> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.used.store(true, Ordering::Relaxed);
+        let place = Place(self.clone());
+        let mut sender = self.sender.clone();
+        let bodyless = body.is_empty();
+        let (response, mut sending) = sender.send_request(head, bodyless).map_err(|_| Error::Broken)?;
+        if !bodyless {
+            // The body is in memory already: `h2` holds it by reference and sends as the window allows.
+            sending.send_data(body, true).map_err(|_| Error::Broken)?;
+        }
+        let (head, stream) = response.await.map_err(|_| Error::Broken)?.into_parts();
+        Ok(Answer { head, body: Body { stream, _sending: sending, _place: place } })
+    }
+}
+
+fn builder(mode: ProxyMode) -> Builder {
+    let window = match mode {
+        ProxyMode::Bulk => BULK_STREAM_WINDOW_BYTES,
+        ProxyMode::Multiplexed | ProxyMode::Dedicated => STREAM_WINDOW_BYTES,
+    };
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(window)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .enable_push(false);
+    builder
+}
+
+/// Completes when the peer left a ping unanswered or nothing was sent for long.
+async fn keep_alive(ping_pong: Option<PingPong>, connection: std::sync::Weak<Connection>) {
+    let Some(mut ping_pong) = ping_pong else { return std::future::pending().await };
+    let mut idle = Duration::ZERO;
+    loop {
+        sleep(PING_EVERY).await;
+        let Some(connection) = connection.upgrade() else { return };
+        let busy = connection.used.swap(false, Ordering::Relaxed) || connection.in_flight() > 0;
+        idle = if busy { Duration::ZERO } else { idle + PING_EVERY };
+        drop(connection);
+        let pinged = timeout(PING_TIMEOUT, ping_pong.ping(Ping::opaque())).await;
+        if idle >= IDLE_MAX || !matches!(pinged, Ok(Ok(_))) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Builders for black-box tests: the real binaries, simulated engines, raw sockets, and faults between them.
+//!
+//! A builder panics when it cannot do its part: in a test that is the message a person wants to read.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
+
+pub mod agent;
+pub mod binaries;
+pub mod connection;
+pub mod dialect;
+pub mod fake_agent;
+pub mod fault_proxy;
+pub mod gateway;
+pub mod http2;
+pub mod process;
+pub mod real_engine;
+pub mod request;
+pub mod scene;
+pub mod sse;
+pub mod wait;
+
+pub use agent::Agent;
+pub use connection::{Answer, Connection, Stream};
+pub use dialect::Dialect;
+pub use fake_agent::{Conduct, FakeAgent};
+pub use fault_proxy::FaultProxy;
+pub use gateway::Gateway;
+pub use http2::Http2;
+pub use request::Request;
+pub use scene::{MODEL, Scene, engine, engine_with_slots};
+pub use sim_engine::{Behaviour, Kind, Outcome, Script, SimEngine, Tokens};
+pub use sse::Event;
+pub use wait::{PATIENCE, eventually, in_time};
