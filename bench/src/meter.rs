@@ -132,7 +132,7 @@ pub fn memory_kib(pid: u32) -> Result<(u64, u64)> {
 }
 
 /// CPU time that was not idle, of all cores since the machine started; in steps of a clock tick.
-fn machine_cpu() -> Result<Duration> {
+pub fn machine_cpu() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let line = stat.lines().next().and_then(|line| line.strip_prefix("cpu ")).context("no cpu line")?;
     let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();

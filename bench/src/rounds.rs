@@ -5,11 +5,12 @@ use std::{env, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     child::output_of,
     load::{Report, bulk, first_byte, plain, stream},
-    meter::{Meter, Role},
+    meter::{Meter, Role, machine_cpu},
     results::{Kind, Results, Row},
     stack::{Bed, Binaries, Path, Stack},
     table,
@@ -20,6 +21,9 @@ const ROUNDS_MAX: usize = 100;
 const STREAMS: usize = 512;
 const CHUNKS_PER_SECOND: u32 = 20;
 const CALLERS_AT_ONCE: usize = 64;
+const QUIET_FOR: Duration = Duration::from_millis(500);
+/// Of one core.
+const QUIET_SHARE: f64 = 0.1;
 const IDLE_BEFORE_WAVE: Duration = Duration::from_secs(1);
 
 /// What to run, and for how long.
@@ -43,6 +47,9 @@ pub struct Options {
     /// Requests a second on the plain loads, the same for every path; each as fast as it can without.
     #[arg(long)]
     rate: Option<f64>,
+    /// Wait up to this many seconds before each measurement for the rest of the machine to fall quiet.
+    #[arg(long, default_value_t = 0)]
+    wait_for_quiet: u64,
     /// Round trip of the slow path in milliseconds.
     #[arg(long, default_value_t = 50)]
     round_trip_ms: u64,
@@ -218,17 +225,18 @@ impl Runner<'_> {
             for &load in loads.iter().filter(|load| **load != Load::Idle) {
                 self.one_load(&mut stacks, load, round).await?;
             }
+            // No path always follows the same one.
+            let first_of_next = 1.min(stacks.len());
+            stacks.rotate_left(first_of_next);
         }
         Ok(())
     }
 
-    /// Each round begins with another path, so that none always follows the same one.
     async fn one_load(&mut self, stacks: &mut Vec<Stack>, load: Load, round: usize) -> Result<()> {
-        let count = stacks.len().max(1);
-        stacks.rotate_left(round.min(1) % count);
         let mut failed = Vec::new();
         for stack in stacks.iter_mut() {
             eprintln!("round {} {:?} {}", round + 1, load, stack.path.name());
+            self.await_quiet().await?;
             let measured = self.measure(stack, load).await;
             self.bed.engine.check()?;
             match measured.and_then(|measured| stack.check().map(|()| measured)) {
@@ -274,11 +282,24 @@ impl Runner<'_> {
         Ok((kind, plain::run(target, &plan, &mut meter).await?))
     }
 
+    /// Nothing of ours is at work between two measurements, so that what is busy is something else.
+    async fn await_quiet(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(self.options.wait_for_quiet);
+        while Instant::now() < deadline {
+            let before = machine_cpu()?;
+            sleep(QUIET_FOR).await;
+            if machine_cpu()? - before <= QUIET_FOR.mul_f64(QUIET_SHARE) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     async fn idle(&mut self, stacks: &[Stack]) -> Result<()> {
-        tokio::time::sleep(self.scale.window).await;
+        sleep(self.scale.window).await;
         let mut meters: Vec<_> = stacks.iter().map(|stack| (stack.path, self.meter(stack))).collect();
         meters.iter_mut().try_for_each(|(_, meter)| meter.open())?;
-        tokio::time::sleep(self.scale.window).await;
+        sleep(self.scale.window).await;
         for (path, meter) in &mut meters {
             meter.close()?;
             self.results.push(Row::idle(*path, &meter.take()?));
@@ -294,6 +315,7 @@ impl Runner<'_> {
         for round in 0..self.scale.rounds {
             for path in self.paths.clone() {
                 eprintln!("round {} far {}", round + 1, path.name());
+                self.await_quiet().await?;
                 if let Err(error) = self.far_round(path, round).await {
                     self.give_up(path, &error.context("the slow path"));
                 }

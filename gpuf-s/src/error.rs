@@ -127,7 +127,7 @@ impl From<dispatch::Error> for Rejection {
     fn from(error: dispatch::Error) -> Self {
         use StatusCode as S;
         match error {
-            dispatch::Error::UnknownModel => model_not_found(),
+            dispatch::Error::UnknownModel => model_not_found("of that name"),
             dispatch::Error::UnsupportedEndpoint => Self::new(
                 S::NOT_FOUND,
                 Kind::NotFound,
@@ -165,27 +165,27 @@ impl From<dispatch::Error> for Rejection {
     }
 }
 
-fn model_not_found() -> Rejection {
+fn model_not_found(name: &str) -> Rejection {
     // The same for a model that does not exist and for one that the key may not use.
     Rejection::new(
         StatusCode::NOT_FOUND,
         Kind::NotFound,
         "model_not_found",
-        "The model does not exist or you do not have access to it. GET /v1/models lists yours.",
+        format!("The model {name} does not exist or you do not have access to it. GET /v1/models lists yours."),
     )
     .about(Some("model"))
 }
 
-impl From<public::Error> for Rejection {
-    fn from(error: public::Error) -> Self {
+impl From<&public::Error> for Rejection {
+    fn from(error: &public::Error) -> Self {
         use StatusCode as S;
         use public::Error as E;
         let bad =
             |code, message: &'static str| Self::new(S::BAD_REQUEST, Kind::InvalidRequest, code, message);
         match error {
-            E::Auth(error) => error.into(),
-            E::Dispatch(error) => error.into(),
-            E::ModelNotAllowed => model_not_found(),
+            E::Auth(error) => (*error).into(),
+            E::Dispatch(error) => (*error).into(),
+            E::UnknownModel(name) => model_not_found(&format!("'{name}'")),
             E::Fields(error) => {
                 Self::new(S::BAD_REQUEST, Kind::InvalidRequest, "invalid_json", error.to_string())
                     .about(error.param())

@@ -43,7 +43,7 @@ use crate::{
 };
 
 /// Why a caller gets no answer of an engine. The texts for people are in [`crate::error`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The key.
@@ -52,9 +52,9 @@ pub enum Error {
     /// The way to an engine.
     #[error(transparent)]
     Dispatch(#[from] dispatch::Error),
-    /// The model is not for this key.
-    #[error("the key may not use this model")]
-    ModelNotAllowed,
+    /// No such model, or not for this key.
+    #[error("the key has no model {0:?}")]
+    UnknownModel(String),
     /// The body.
     #[error(transparent)]
     Fields(#[from] fields::Error),

@@ -44,7 +44,12 @@ impl Kind {
 /// Whether a request only asks what an engine is or how it is. An empty POST asks whether there is
 /// such an endpoint at all.
 pub(crate) fn is_probe(head: &Head) -> bool {
-    const PATHS: [&str; 14] = [
+    const PATHS: [&str; 19] = [
+        "/openapi.json",
+        "/server_info",
+        "/get_server_info",
+        "/lmstudio-greeting",
+        "/v1",
         "/",
         "/health",
         "/ping",

@@ -96,7 +96,10 @@ impl RealEngine {
         let log = tempfile::tempfile().expect("a file for the engine's log");
         let mut command = python("llama_server.py");
         command.arg(environment().join("models/smollm2.gguf")).arg(clients().join("chat_template.jinja"));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log.try_clone().expect("a second handle"));
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log.try_clone().expect("a second handle"));
         let mut process = command.spawn().expect("the engine's process");
         let printed = BufReader::new(process.stdout.take().expect("a pipe from the engine"));
         let first = tokio::task::spawn_blocking(move || printed.lines().next());
@@ -172,16 +175,22 @@ impl Client {
     pub async fn start(self, url: &str, key: &str, model: &str, scene: &str) -> (Playing, Value) {
         let what = format!("{} {scene}", self.program);
         let log = tempfile::tempfile().expect("a file for the client's log");
-        let mut command = if self.program.ends_with(".py") { python(self.program) } else { node(self.program) };
+        let mut command =
+            if self.program.ends_with(".py") { python(self.program) } else { node(self.program) };
         command.args([url, key, model, scene]).env(ENVIRONMENT_VARIABLE, environment());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log.try_clone().expect("a second handle"));
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log.try_clone().expect("a second handle"));
         let mut process = command.spawn().unwrap_or_else(|error| panic!("{what} does not start: {error}"));
         let printed = BufReader::new(process.stdout.take().expect("a pipe from the client"));
         let playing = Playing(process);
         let line = tokio::task::spawn_blocking(move || printed.lines().next());
         let line = tokio::time::timeout(CLIENT_TIMEOUT, line).await;
         let line = line.unwrap_or_else(|_| panic!("{what}: nothing within {CLIENT_TIMEOUT:?}"));
-        let Some(Ok(line)) = line.expect("a thread that reads") else { panic!("{what}:\n{}", read_all(&log)) };
+        let Some(Ok(line)) = line.expect("a thread that reads") else {
+            panic!("{what}:\n{}", read_all(&log))
+        };
         let value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{what} printed: {line}"));
         (playing, value)
     }

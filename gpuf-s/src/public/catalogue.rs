@@ -45,10 +45,10 @@ pub fn model(
     escaped: &str,
     anthropic: bool,
 ) -> Result<Response<Body>, Error> {
-    let name = unescape(escaped).ok_or(Error::ModelNotAllowed)?;
+    let name = unescape(escaped).ok_or(common::model::BadModelName)?;
     let snapshot = registry.snapshot();
     let found = snapshot.model(&name).filter(|(name, _)| principal.may_see(name));
-    let (name, report) = found.ok_or(Error::ModelNotAllowed)?;
+    let (name, report) = found.ok_or_else(|| Error::UnknownModel(name.clone()))?;
     Ok(reply::json(StatusCode::OK, &entry(name, report, anthropic)))
 }
 

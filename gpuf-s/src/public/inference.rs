@@ -21,7 +21,7 @@ use super::{
 use crate::{
     auth::Principal,
     config::Limits,
-    dispatch::{Answered, Outgoing},
+    dispatch::{self, Answered, Outgoing},
     error::Rejection,
     store::Outcome,
 };
@@ -52,7 +52,7 @@ pub async fn answer(
     match try_answer(door, principal, endpoint, request, &mut flight).await {
         Ok((answered, asked_for_usage)) => Ok(respond(door, endpoint, answered, flight, asked_for_usage, id)),
         Err(error) => {
-            flight.rejected(Rejection::from(error).status);
+            flight.rejected(Rejection::from(&error).status);
             Err(error)
         }
     }
@@ -73,7 +73,7 @@ async fn try_answer(
     let model: ModelName = asked.model.as_ref().ok_or(Error::ModelMissing)?.parse()?;
     flight.set_model(model.clone());
     if !principal.may_use(model.as_str()) {
-        return Err(Error::ModelNotAllowed);
+        return Err(Error::UnknownModel(model.into()));
     }
     let usage = asked.usage_to_ask_for;
     let streamed = asked.streamed;
@@ -87,8 +87,11 @@ async fn try_answer(
         body: usage.map_or(body.clone(), |insert| insert.into(&body)),
         streamed,
     };
-    let answered = door.shared.dispatcher.answer(door.worker, &outgoing).await?;
-    Ok((answered, usage.is_some()))
+    match door.shared.dispatcher.answer(door.worker, &outgoing).await {
+        Ok(answered) => Ok((answered, usage.is_some())),
+        Err(dispatch::Error::UnknownModel) => Err(Error::UnknownModel(model.into())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn check_head(request: &Request<Incoming>, limits: &Limits) -> Result<(), Error> {
@@ -210,7 +213,7 @@ fn respond(
 ) -> Response<Body> {
     let Answered { head, begun, rest, source } = answered;
     flight.answered(source, head.status);
-    let streams = crate::dispatch::is_stream(&head.headers);
+    let streams = dispatch::is_stream(&head.headers);
     let mut response = Response::new(());
     *response.status_mut() = head.status;
     copy_headers(&head.headers, response.headers_mut());

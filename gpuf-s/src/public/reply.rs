@@ -114,7 +114,7 @@ pub fn farewell(farewell: Farewell) -> Bytes {
         Farewell::Refused(Refusal::TargetTooLong) => Error::TargetTooLong,
         Farewell::HeadTimeout => Error::Timeout,
     };
-    let rejection = Rejection::from(error);
+    let rejection = Rejection::from(&error);
     let id = RequestId::random();
     let body = error_body(&rejection, Dialect::OpenAi, &id).to_string();
     Bytes::from(format!(

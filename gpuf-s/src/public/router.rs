@@ -72,7 +72,7 @@ pub async fn route(
     let mut response = match answer(door, request, from, signals, dialect, &id).await {
         Ok(response) => response,
         Err(refused) => {
-            let rejection = Rejection::from(refused.error);
+            let rejection = Rejection::from(&refused.error);
             debug!(id = id.as_str(), status = rejection.status.as_u16(), error = %refused.error, "refused");
             let mut response = reply::error(&rejection, dialect, &id);
             if let Some(methods) = refused.allow {

@@ -32,7 +32,7 @@ pub async fn answer(
     }
     let model = model(request.uri().query().unwrap_or_default())?;
     if !principal.may_use(model.as_str()) {
-        return Err(Error::ModelNotAllowed);
+        return Err(Error::UnknownModel(model.into()));
     }
     let shared = &door.shared;
     let began = std::time::Instant::now();

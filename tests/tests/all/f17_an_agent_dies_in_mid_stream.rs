@@ -64,6 +64,8 @@ async fn f17_an_engine_that_closes_in_mid_stream_is_a_cut() {
 #[tokio::test]
 async fn f17_half_a_plain_answer_is_never_a_whole_one() {
     let scene = Scene::new(Kind::LlamaCpp).await;
+    // The second attempt fails like the first.
+    scene.engine.push_once(Behaviour::CloseAfter { tokens: 0 });
     scene.engine.push_once(Behaviour::CloseAfter { tokens: 0 });
     let answer = scene.ask(&scene.chat(false)).await;
     let failed = matches!(answer.status(), 502..=504);

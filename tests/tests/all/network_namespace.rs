@@ -55,7 +55,8 @@ fn in_own_namespace(program: &str) -> Command {
     let root = unsafe { libc::geteuid() } == 0;
     let flags: &[&str] = if root { &["--net"] } else { &["--user", "--map-root-user", "--net"] };
     let tried = Command::new("unshare").args(flags).arg("true").output();
-    let tried = tried.unwrap_or_else(|error| panic!("unshare, of the package util-linux, does not run: {error}"));
+    let tried =
+        tried.unwrap_or_else(|error| panic!("unshare, of the package util-linux, does not run: {error}"));
     assert!(
         tried.status.success(),
         "no network namespace can be made: {}run the tests as root, or allow user namespaces \

@@ -5,7 +5,7 @@
 //! engine, which answers as Ollama does. Nothing here judges what a model says, or how fast.
 
 use gpuf_tests::real_engine::{Client, MODEL, RealScene};
-use gpuf_tests::{Behaviour, Kind, PATIENCE, Outcome, Scene, Script, Tokens};
+use gpuf_tests::{Behaviour, Kind, Outcome, PATIENCE, Scene, Script, Tokens};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -61,7 +61,10 @@ async fn openai_clients_list_chat_stream_call_tools_and_embed() {
 fn assert_usage_is_shown_as_asked(told: &Value) {
     let chunks = told["stream"].as_array().expect("chunks");
     assert!(chunks.iter().all(|chunk| chunk["usage"].is_null()), "{chunks:?}");
-    assert!(chunks.iter().all(|chunk| chunk["choices"][0].is_object()), "a chunk without a choice: {chunks:?}");
+    assert!(
+        chunks.iter().all(|chunk| chunk["choices"][0].is_object()),
+        "a chunk without a choice: {chunks:?}"
+    );
     let last = told["stream_with_usage"].as_array().and_then(|chunks| chunks.last()).expect("chunks");
     assert_eq!(last["usage"]["completion_tokens"], told["chat"]["usage"]["completion_tokens"]);
 }
@@ -176,13 +179,11 @@ async fn ollama_clients_that_leave_a_stream_free_the_engine() {
     for client in OLLAMA {
         let (playing, told) = client.start(&scene.gateway.url(), &scene.key, OLLAMA_MODEL, "leave").await;
         assert_eq!(told["read"], 3, "{client:?}: {told}");
-        let gone = scene.ledger().wait_for(
-            |all| all.iter().all(|one| one.outcome() == Some(Outcome::PeerAborted)),
-            PATIENCE,
-        );
+        let gone = scene
+            .ledger()
+            .wait_for(|all| all.iter().all(|one| one.outcome() == Some(Outcome::PeerAborted)), PATIENCE);
         gone.await.expect("the engine to be left");
         drop(playing);
     }
     scene.gateway.outcomes("cancelled", OLLAMA.len()).await;
 }
-

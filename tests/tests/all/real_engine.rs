@@ -1,7 +1,7 @@
 //! A real llama.cpp server behind the whole chain: its answer is the same as without it.
 
 use gpuf_tests::real_engine::{MODEL, RealScene};
-use gpuf_tests::{Answer, Event, Request};
+use gpuf_tests::{Answer, Event, Request, eventually};
 use serde_json::{Value, json};
 
 /// Fields that differ between two equal questions to one engine.
@@ -98,24 +98,30 @@ async fn a_streamed_answer_is_the_engines_own_event_by_event() {
 #[tokio::test]
 async fn what_the_engine_refuses_is_told_in_its_words() {
     let scene = RealScene::new().await;
-    let request = chat(&scene.key).with("messages", json!([{"role": "user", "content": [{"type": "nonsense"}]}]));
+    let request =
+        chat(&scene.key).with("messages", json!([{"role": "user", "content": [{"type": "nonsense"}]}]));
     let (ours, direct) = (scene.ask(&request).await, scene.engine.ask(&request).await);
     assert_eq!((ours.status(), direct.status()), (400, 400));
     assert_eq!(ours.body, direct.body);
 }
 
-#[tokio::test]
-async fn a_caller_that_leaves_stops_the_engine_s_work() {
+async fn leaving_stops_the_engine(stream: bool) {
     let scene = RealScene::new().await;
-    let long = chat(&scene.key).with("max_tokens", 1_500).with("ignore_eos", true);
-    for stream in [true, false] {
-        let connection = scene.gateway.send(&long.clone().with("stream", stream)).await;
-        gpuf_tests::eventually("the engine at work", async || {
-            (scene.engine.busy_slots().await == 1).then_some(())
-        })
-        .await;
-        drop(connection);
-        scene.engine.is_idle().await;
-    }
-    scene.gateway.outcomes("cancelled", 2).await;
+    let long = chat(&scene.key).with("max_tokens", 1_500).with("ignore_eos", true).with("stream", stream);
+    let connection = scene.gateway.send(&long).await;
+    let at_work = async || (scene.engine.busy_slots().await == 1).then_some(());
+    eventually("the engine at work", at_work).await;
+    drop(connection);
+    scene.engine.is_idle().await;
+    scene.gateway.outcomes("cancelled", 1).await;
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_a_stream_stops_the_engine() {
+    leaving_stops_the_engine(true).await;
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_a_plain_request_stops_the_engine() {
+    leaving_stops_the_engine(false).await;
 }

@@ -56,8 +56,8 @@ fn plain(number: &str) -> String {
 fn duration(number: &str) -> String {
     let ms: u64 = plain(number).parse().unwrap();
     let people = match ms {
-        _ if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
-        _ if ms % 1000 == 0 => format!("{} s", ms / 1000),
+        _ if ms.is_multiple_of(60_000) => format!("{} min", ms / 60_000),
+        _ if ms.is_multiple_of(1000) => format!("{} s", ms / 1000),
         _ => return ms.to_string(),
     };
     format!("{ms} ({people})")
