@@ -6,7 +6,8 @@ PYTHON_OLDEST="3.11"
 NODE_OLDEST=18
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-target_dir=${CARGO_TARGET_DIR:-$repository/target}
+target_dir=${CARGO_TARGET_DIR:-target}
+[[ $target_dir == /* ]] || target_dir=$repository/$target_dir
 clients=$repository/tests/clients
 export GPUF_TEST_ENV=$target_dir/test-env
 # Debian keeps ip and nft where a normal user does not look.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     child::Process,
@@ -14,6 +14,7 @@ use crate::{
 };
 
 const COUNT_MAX: usize = 1000;
+const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// How many agents, and for how long.
@@ -53,11 +54,9 @@ pub async fn run(options: &Options) -> Result<()> {
 }
 
 async fn connected(server: &mut Server, bed: &Bed, count: usize) -> Result<()> {
-    let connected = async || Some(server.agents(bed).await.ok()? >= count).filter(|all| *all);
-    // The agents are processes that are checked one by one; here only the count is awaited.
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    while connected().await.is_none() {
-        ensure!(tokio::time::Instant::now() < deadline, "not all of {count} agents came in a minute");
+    let deadline = Instant::now() + CONNECT_DEADLINE;
+    while server.agents(bed).await? < count {
+        ensure!(Instant::now() < deadline, "not all of {count} agents came in {CONNECT_DEADLINE:?}");
         sleep(Duration::from_millis(200)).await;
     }
     sleep(SETTLE).await;

@@ -179,7 +179,7 @@ impl Bar {
             }
         };
         let verdict = if met { "met" } else { "missed" };
-        Some(vec![self.what.to_owned(), format!("{figure:.2}"), bar, verdict.to_owned()])
+        Some(vec![self.what.to_owned(), format!("{figure:.3}"), bar, verdict.to_owned()])
     }
 }
 

@@ -25,7 +25,10 @@ use std::{
 };
 
 use common::ModelName;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
 use crate::store::{Access, KeyHash, KeyId, KeyRow, Models, Name, Store};
 
@@ -142,7 +145,7 @@ impl Authenticator {
         match self.0.cache.find(&hash, now) {
             Found::Fresh(principal) => Some(Ok(principal)),
             Found::Ageing(principal) => {
-                // A full queue only means that this key is asked for again by its next request.
+                // A full queue only means that this key is asked for a second later.
                 let _ = self.0.questions.try_send(Question { hash, now, answer: None });
                 Some(Ok(principal))
             }
@@ -206,11 +209,12 @@ impl Inner {
     async fn ask(&self, hash: KeyHash, now: Instant) -> Result<Arc<Principal>, Error> {
         let (answer, answered) = oneshot::channel();
         let question = Question { hash, now, answer: Some(answer) };
-        self.questions.try_send(question).map_err(|_| Error::Unavailable)?;
-        match tokio::time::timeout(keeper::ANSWER_DEADLINE, answered).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) | Err(_) => Err(Error::Unavailable),
+        if self.questions.try_send(question).is_ok()
+            && let Ok(Ok(answer)) = timeout(keeper::ANSWER_DEADLINE, answered).await
+        {
+            return answer;
         }
+        self.cache.store_is_away(&hash, now).ok_or(Error::Unavailable)
     }
 }
 

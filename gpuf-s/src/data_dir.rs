@@ -9,7 +9,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(unix)]
 const FOLDER_MODE: u32 = 0o700;
+#[cfg(unix)]
 const FILE_MODE: u32 = 0o600;
 
 /// Why the folder cannot be used; the path is part of the message because the operator has to mend it.
@@ -203,5 +205,5 @@ impl Addresses {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;

@@ -159,8 +159,12 @@ impl Dispatcher {
         debug!(?failure, model = %request.model, "attempt failed");
         let Some(_retry) = active.retry() else { return Err(failure.into()) };
         self.shared.metrics.retried();
-        let again = self.claim_again(request, &tried, failure).await.ok_or(failure)?;
-        Ok(self.attempt(worker, request, again.0, again.1).await?)
+        // Rare, and large: on the heap, it does not weigh on every request.
+        Box::pin(async {
+            let again = self.claim_again(request, &tried, failure).await.ok_or(failure)?;
+            Ok(self.attempt(worker, request, again.0, again.1).await?)
+        })
+        .await
     }
 
     /// A connection for one upgrade, and who it leads to.
@@ -212,6 +216,10 @@ impl Dispatcher {
         if let Some(claimed) = self.try_claim(wanted)? {
             return Ok(claimed);
         }
+        Box::pin(self.wait_for_slot(wanted, deadline)).await
+    }
+
+    async fn wait_for_slot(&self, wanted: Wanted<'_>, deadline: Instant) -> Result<(Candidate, Slot), Error> {
         let _place = self.shared.waiting.enter(wanted.model).ok_or(Error::Overloaded)?;
         loop {
             let freed = self.shared.registry.slots_freed().notified();
@@ -228,6 +236,10 @@ impl Dispatcher {
     fn try_claim(&self, wanted: Wanted<'_>) -> Result<Option<(Candidate, Slot)>, Error> {
         let snapshot = self.shared.registry.snapshot();
         let candidates = snapshot.candidates(wanted.model);
+        let allowed = |candidate: &Candidate| wanted.principal.access.allows(candidate.agent.owner.as_ref());
+        if !candidates.is_empty() && !candidates.iter().any(allowed) {
+            return Err(Error::UnknownModel);
+        }
         if candidates.is_empty() {
             return if snapshot.knows(wanted.model) { Ok(None) } else { Err(Error::UnknownModel) };
         }

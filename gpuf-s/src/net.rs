@@ -22,6 +22,8 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpList
     }
     #[cfg(not(unix))]
     let _ = shared;
+    // Accepted sockets inherit it.
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -133,7 +133,7 @@ fn agent_config(
 async fn wait_for_models(server: &Server) -> Vec<String> {
     let names = || {
         let snapshot = server.registry().snapshot();
-        let mut names: Vec<_> = snapshot.models().map(|(name, _)| name.to_string()).collect();
+        let mut names: Vec<_> = snapshot.models(&Access::Shared).map(|(name, _)| name.to_string()).collect();
         names.sort();
         names
     };

@@ -56,6 +56,7 @@ pub struct Agent {
     heartbeat: ArcSwapOption<(Instant, Heartbeat)>,
     round_trip_us: AtomicU64,
     leaving: AtomicBool,
+    announced: AtomicBool,
 }
 
 /// An engine of an agent, as last reported.
@@ -176,6 +177,7 @@ impl Registry {
             heartbeat: ArcSwapOption::empty(),
             round_trip_us: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
         });
         agent.take_report(engines, &self.shared.slots_freed);
         let before = self.agents_mut().insert(id, agent.clone());
@@ -249,6 +251,7 @@ impl Registration {
     /// No further requests go to it.
     pub fn set_leaving(&self) {
         self.agent.leaving.store(true, Ordering::Relaxed);
+        self.agent.announced.store(true, Ordering::Relaxed);
         self.registry.shared.changed.notify_one();
     }
 }
@@ -262,7 +265,13 @@ impl Drop for Registration {
             agents.remove(&self.agent.id);
         }
         drop(agents);
-        self.agent.tunnel.close();
+        // Who announced that it leaves has ended its streams: what is left of them is on its way, and
+        // the agent itself closes the connections behind it.
+        if self.agent.announced.load(Ordering::Relaxed) {
+            self.agent.tunnel.retire();
+        } else {
+            self.agent.tunnel.close();
+        }
         self.registry.shared.changed.notify_one();
     }
 }

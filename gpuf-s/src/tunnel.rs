@@ -122,7 +122,7 @@ impl Tunnel {
         if let Some(connection) = self.pick(mode, worker) {
             return Ok(connection);
         }
-        self.wait_for_connection(mode, worker).await
+        Box::pin(self.wait_for_connection(mode, worker)).await
     }
 
     /// A connection for one upgrade.
@@ -152,13 +152,18 @@ impl Tunnel {
         self.shared.pairing.fail(id, self.shared.agent)
     }
 
+    /// Opens no further connection; those that live end when the agent ends them.
+    pub fn retire(&self) {
+        self.shared.closed.store(true, Ordering::Relaxed);
+        self.shared.settled.notify_waiters();
+    }
+
     /// Ends every connection; streams that run are cut.
     pub fn close(&self) {
-        self.shared.closed.store(true, Ordering::Relaxed);
+        self.retire();
         for connection in self.shared.connections.load().iter().chain(self.shared.bulk.load().iter()) {
             connection.close();
         }
-        self.shared.settled.notify_waiters();
     }
 
     fn pick(&self, mode: ProxyMode, worker: usize) -> Option<Arc<Connection>> {

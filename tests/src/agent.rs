@@ -48,7 +48,8 @@ impl<'a> Builder<'a> {
             Kind::LlamaCpp => "llama_cpp",
             Kind::Ollama => "ollama",
             Kind::Vllm => "vllm",
-            Kind::OpenAiCompatible => "openai_compatible",
+            // The one kind of engine that is taken to have every endpoint without being asked.
+            Kind::OpenAiCompatible => "simulated",
         });
         self.models.extend(engine.models());
         self

@@ -29,6 +29,10 @@ const ENVIRONMENT_VARIABLE: &str = "GPUF_TEST_ENV";
 /// A client imports its packages and asks for half a dozen answers, on cores that others use too.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(150);
 
+/// llama.cpp looks for callers that have left once nothing else has happened for a second, and to be asked
+/// for its slots is something: whoever asks more often keeps it at work.
+const LOOK_EVERY: Duration = Duration::from_millis(1_500);
+
 static ENGINE: OnceCell<RealEngine> = OnceCell::const_new();
 static TURN: Mutex<()> = Mutex::const_new(());
 
@@ -89,7 +93,19 @@ impl RealEngine {
 
     /// Waits until it works on nothing.
     pub async fn is_idle(&self) {
-        eventually("an idle engine", async || (self.busy_slots().await == 0).then_some(())).await;
+        in_time("an idle engine", async {
+            while self.busy_slots().await > 0 {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        })
+        .await;
+    }
+
+    /// How many tokens it has written in answers that it has finished.
+    pub async fn tokens_finished(&self) -> u64 {
+        let metrics = self.ask(&Request::get("/metrics")).await.text();
+        let count = metrics.lines().find_map(|line| line.strip_prefix("llamacpp:tokens_predicted_total "));
+        count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no counter: {metrics}"))
     }
 
     async fn start() -> Self {

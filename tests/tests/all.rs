@@ -40,6 +40,7 @@ mod all {
     mod early_answers;
     mod error_shapes;
     mod headers;
+    mod installing;
     mod methods;
     mod multipart;
     #[cfg(target_os = "linux")]

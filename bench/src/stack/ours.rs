@@ -147,7 +147,7 @@ impl Server {
         let mut command = bed.binaries.server(&self.data);
         command.args(["agents", "list", "--json"]);
         let listed: Value = serde_json::from_str(&output_of(command, COMMAND_DEADLINE).await?)?;
-        let agents = listed.as_array().or_else(|| listed["agents"].as_array());
+        let agents = listed.as_array().or_else(|| listed["data"].as_array());
         Ok(agents.context("agents list --json gave no list")?.len())
     }
 

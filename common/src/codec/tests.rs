@@ -1,3 +1,5 @@
+//! Frames: whole however they are split, bounded whatever they claim.
+
 use super::*;
 use crate::message::{AgentMessage, ServerMessage};
 

@@ -1,3 +1,5 @@
+//! Both ends of a session against each other on a fake clock.
+
 use std::time::{Duration, Instant};
 
 use super::*;

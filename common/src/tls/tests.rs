@@ -1,3 +1,5 @@
+//! Who is let in by which certificate: handshakes in memory.
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType,
 };

@@ -36,7 +36,7 @@ pub struct RunArgs {
     /// What people shall call this machine [default: its host name]
     #[arg(long, help_heading = "This machine")]
     name: Option<String>,
-    /// A label that requests can ask for; may be repeated
+    /// A label that operators see beside this machine; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label, help_heading = "This machine")]
     labels: Vec<(String, String)>,
     /// Where this machine stands, in words or as LATITUDE,LONGITUDE

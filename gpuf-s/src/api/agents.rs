@@ -39,13 +39,13 @@ pub async fn listed(
     mut connected: Vec<AgentView>,
 ) -> Result<Vec<AgentView>, crate::store::Error> {
     let rows = store.agents().await?;
-    let away = rows.into_iter().filter(|row| connected.iter().all(|agent| agent.id != row.id));
+    let away = rows.iter().filter(|row| connected.iter().all(|agent| agent.id != row.id));
     let away: Vec<_> = away.map(offline).collect();
     connected.extend(away);
     Ok(connected)
 }
 
-fn offline(row: AgentRow) -> AgentView {
+fn offline(row: &AgentRow) -> AgentView {
     AgentView {
         id: row.id,
         name: row.name.to_string(),

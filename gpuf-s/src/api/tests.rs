@@ -1,3 +1,5 @@
+//! Management: every route, every credential, every odd request.
+
 use std::{
     sync::Mutex,
     time::{Duration, Instant},

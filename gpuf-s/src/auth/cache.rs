@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -17,8 +17,11 @@ pub(super) const FRESH: Duration = Duration::from_secs(5);
 const AGEING: Duration = Duration::from_millis(2500);
 /// While the store is away, a known key works this long after it was last seen there.
 pub(super) const STALE_MAX: Duration = Duration::from_secs(3600);
-/// Once the store has not answered, known keys are not made to wait for it again for this long.
-const AWAY: Duration = Duration::from_secs(1);
+/// Once the store has not answered, known keys are not made to wait for it for this long, or until it
+/// answers again; meanwhile it is asked behind their backs.
+const AWAY: Duration = Duration::from_secs(10);
+/// A key in use is asked for at most this often.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 const KNOWN_KEYS_MAX: usize = 65_536;
 /// Apart from the known, so that a flood of guesses pushes out nobody.
 const DENIED_KEYS_MAX: usize = 8192;
@@ -42,7 +45,7 @@ struct Known {
     principal: Arc<Principal>,
     expires: Option<Instant>,
     seen_ms: AtomicU64,
-    asked: AtomicBool,
+    asked_ms: AtomicU64,
 }
 
 pub(super) struct Cache {
@@ -92,18 +95,8 @@ impl Cache {
         let away = now_ms < self.away_until_ms.load(Ordering::Relaxed);
         match age {
             _ if age < AGEING => Found::Fresh(known.principal.clone()),
-            _ if age < FRESH || (away && age < STALE_MAX) => self.ageing(known),
+            _ if age < FRESH || (away && age < STALE_MAX) => ageing(known, now_ms),
             _ => Found::Old,
-        }
-    }
-
-    /// Of all requests with an ageing key, one asks the store.
-    fn ageing(&self, known: &Known) -> Found {
-        let principal = known.principal.clone();
-        if known.asked.swap(true, Ordering::Relaxed) {
-            Found::Fresh(principal)
-        } else {
-            Found::Ageing(principal)
         }
     }
 
@@ -122,6 +115,7 @@ impl Cache {
         now: Instant,
         wall: UnixSeconds,
     ) -> Option<Arc<Principal>> {
+        self.away_until_ms.store(0, Ordering::Relaxed);
         let works = row.filter(|row| row.revoked.is_none() && row.expires.is_none_or(|at| wall < at));
         let Some(row) = works else {
             self.known.remove(&hash);
@@ -134,7 +128,7 @@ impl Cache {
             principal: principal.clone(),
             expires,
             seen_ms: self.ms(now).into(),
-            asked: false.into(),
+            asked_ms: self.ms(now).into(),
         };
         self.known.insert(hash, Arc::new(known));
         if self.epoch() != epoch {
@@ -148,7 +142,6 @@ impl Cache {
         let now_ms = self.ms(now);
         self.away_until_ms.store(now_ms + AWAY.as_millis() as u64, Ordering::Relaxed);
         let known = self.known.get(hash)?;
-        known.asked.store(false, Ordering::Relaxed);
         match self.judge(&known, now, now_ms) {
             Found::Fresh(principal) | Found::Ageing(principal) => Some(principal),
             Found::Denied | Found::Old | Found::Nothing => None,
@@ -164,6 +157,16 @@ impl Cache {
     fn ms(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.began).as_millis() as u64
     }
+}
+
+/// Of all requests with an ageing key, one asks the store.
+fn ageing(known: &Known, now_ms: u64) -> Found {
+    let principal = known.principal.clone();
+    let asked_ms = known.asked_ms.load(Ordering::Relaxed);
+    let due = age(now_ms, asked_ms) >= ASK_EVERY;
+    let mine = due
+        && known.asked_ms.compare_exchange(asked_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    if mine { Found::Ageing(principal) } else { Found::Fresh(principal) }
 }
 
 fn age(now_ms: u64, seen_ms: u64) -> Duration {

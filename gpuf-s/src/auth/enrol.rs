@@ -15,7 +15,7 @@ enum Refusal {
     Request(#[source] super::ca::Error),
     #[error("the join token is unknown, used up or expired; ask for another one")]
     Token,
-    #[error("another agent has this id; leave out --client-id, or revoke that agent first")]
+    #[error("another agent has or had this id; leave out --client-id to get a fresh one")]
     IdTaken,
     #[error("the server cannot enrol agents at the moment; try again")]
     Store(#[source] store::Error),

@@ -1,3 +1,5 @@
+//! Callers: known, unknown, revoked, and while the store is away.
+
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -128,7 +130,7 @@ async fn a_key_in_use_is_asked_for_again_before_it_is_old() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), refused).await.expect("nobody asked the store");
+    timeout(Duration::from_secs(10), refused).await.expect("nobody asked the store");
 }
 
 #[tokio::test]
@@ -151,6 +153,39 @@ async fn without_the_store_known_keys_work_for_an_hour_and_strangers_wait() {
     assert!(bench.ask(&known, bench.at(Duration::from_secs(6))).await.is_ok());
     assert!(bench.ask(&known, bench.at(Duration::from_secs(3599))).await.is_ok());
     assert_eq!(bench.ask(&known, bench.at(Duration::from_secs(3601))).await, Err(Error::Unavailable));
+}
+
+#[tokio::test]
+async fn known_keys_do_not_wait_for_a_store_that_is_away_until_it_is_back() {
+    let bench = Bench::new().await;
+    let (_, known) = bench.key(None).await;
+    bench.ask(&known, bench.began).await.unwrap();
+    let hash = key::parse(known.expose().as_bytes()).unwrap();
+    let (away, later) = (bench.at(Duration::from_secs(60)), bench.at(Duration::from_secs(69)));
+    assert_eq!(bench.lookup(&known, away), None, "old, and nobody knows that the store is away");
+    let cache = &bench.authenticator.0.cache;
+    cache.store_is_away(&hash, away).unwrap();
+    assert!(matches!(cache.find(&hash, later), Found::Ageing(_)), "one request asks behind its back");
+    assert!(matches!(cache.find(&hash, later), Found::Fresh(_)), "the next one does not");
+    assert!(
+        matches!(cache.find(&hash, later + Duration::from_secs(2)), Found::Old),
+        "ten seconds without a sign"
+    );
+    cache.store_is_away(&hash, away).unwrap();
+    let other = KeyHash::of(b"another key");
+    cache.learn(other, None, cache.epoch(), away, UnixSeconds::now());
+    assert!(matches!(cache.find(&hash, later), Found::Old), "the store is back");
+}
+
+#[tokio::test]
+async fn a_revocation_wins_over_an_answer_that_was_read_before_it() {
+    let bench = Bench::new().await;
+    let (row, known) = bench.key(None).await;
+    let cache = &bench.authenticator.0.cache;
+    let epoch = cache.epoch();
+    bench.authenticator.forget(&row.hash);
+    assert!(cache.learn(row.hash, Some(row), epoch, bench.began, UnixSeconds::now()).is_some());
+    assert_eq!(bench.lookup(&known, bench.began), None);
 }
 
 #[tokio::test]

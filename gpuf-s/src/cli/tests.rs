@@ -1,3 +1,5 @@
+//! The command line: what it says and what it refuses.
+
 use clap::CommandFactory as _;
 
 use super::{office::Office, *};

@@ -1,3 +1,5 @@
+//! Layers of configuration, and what they refuse.
+
 use std::time::Duration;
 
 use clap::Parser;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use common::{
     codec::{self, Decoder},
-    message::{Enrol, Enrolled},
+    message::Enrol,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

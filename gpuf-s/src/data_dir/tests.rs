@@ -1,3 +1,5 @@
+//! The data directory: private, whole, and published addresses.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;

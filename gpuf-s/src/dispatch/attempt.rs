@@ -76,10 +76,13 @@ impl Dispatcher {
         let source = source(&candidate, slot);
         drop(candidate);
         let deadline = Instant::now() + limit;
-        let answer = timeout_at(deadline, connection.send(head, request.body.clone())).await;
-        let Answer { head, mut body } = answer.map_err(|_| Failure::Timeout)??;
-        judge(&head)?;
-        let begun = timeout_at(deadline, begin(&head, &mut body)).await.map_err(|_| Failure::Timeout)??;
+        let answer = async {
+            let Answer { head, mut body } = connection.send(head, request.body.clone()).await?;
+            judge(&head)?;
+            let begun = begin(&head, &mut body).await?;
+            Ok::<_, Failure>((head, begun, body))
+        };
+        let (head, begun, body) = timeout_at(deadline, answer).await.map_err(|_| Failure::Timeout)??;
         let rest = (!body.is_end()).then_some(body);
         if rest.is_none() {
             check_whole(&head, &begun)?;

@@ -20,7 +20,7 @@ pub async fn principal(
     if let Some(known) = auth.lookup(credential, from, now) {
         return Ok(known?);
     }
-    Ok(auth.authenticate(credential, from, now).await?)
+    Ok(Box::pin(auth.authenticate(credential, from, now)).await?)
 }
 
 /// The bare key, of `Authorization: Bearer` or `x-api-key`; both only if they agree.

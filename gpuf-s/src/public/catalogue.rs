@@ -47,7 +47,7 @@ pub fn model(
 ) -> Result<Response<Body>, Error> {
     let name = unescape(escaped).ok_or(common::model::BadModelName)?;
     let snapshot = registry.snapshot();
-    let found = snapshot.model(&name).filter(|(name, _)| principal.may_see(name));
+    let found = snapshot.model(&name, &principal.access).filter(|(name, _)| principal.may_see(name));
     let (name, report) = found.ok_or_else(|| Error::UnknownModel(name.clone()))?;
     Ok(reply::json(StatusCode::OK, &entry(name, report, anthropic)))
 }
@@ -76,7 +76,7 @@ pub fn running(registry: &Registry, principal: &Principal) -> Response<Body> {
 }
 
 fn visible<'a>(snapshot: &'a Snapshot, principal: &Principal) -> Vec<(&'a ModelName, &'a ModelReport)> {
-    let mut models: Vec<_> = snapshot.models().filter(|(name, _)| principal.may_see(name)).collect();
+    let mut models: Vec<_> = snapshot.models(&principal.access).filter(|(name, _)| principal.may_see(name)).collect();
     models.sort_unstable_by_key(|(name, _)| *name);
     models
 }

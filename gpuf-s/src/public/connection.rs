@@ -22,6 +22,8 @@ use super::{
     strict::HeadLimits,
 };
 
+/// Most requests come whole with the first read.
+const FIRST_READ_BYTES: usize = 2048;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// What a caller's connection may buffer in either direction.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -64,7 +66,6 @@ struct Admission {
 type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 async fn handle(door: Door, tcp: TcpStream, from: SocketAddr, admission: Admission) -> Ended {
-    tcp.set_nodelay(true)?;
     let _admission = admission;
     let limit = door.shared.limits.first_byte;
     let Some(tls) = &door.shared.tls else { return sniff(door, tcp, from).await };
@@ -72,37 +73,28 @@ async fn handle(door: Door, tcp: TcpStream, from: SocketAddr, admission: Admissi
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         return http2(door, stream, from).await;
     }
-    http1(door, stream, &[], from).await
+    http1(door, stream, Vec::new(), from).await
 }
 
 /// Tells HTTP/2 with prior knowledge from HTTP/1.1 by the first bytes.
-async fn sniff(door: Door, tcp: TcpStream, from: SocketAddr) -> Ended {
-    let mut begun = [0; HTTP2_PREFACE.len()];
-    let peeked = timeout(door.shared.limits.first_byte, tcp.peek(&mut begun)).await?;
-    match peeked? {
-        0 => Ok(()),
-        count if HTTP2_PREFACE.starts_with(&begun[..count]) => sniff_slowly(door, tcp, from).await,
-        _ => http1(door, tcp, &[], from).await,
-    }
-}
-
-/// The first bytes are those of the preface, but perhaps not all of them.
-async fn sniff_slowly(door: Door, mut tcp: TcpStream, from: SocketAddr) -> Ended {
-    let mut begun = Vec::with_capacity(HTTP2_PREFACE.len());
-    while begun.len() < HTTP2_PREFACE.len() && HTTP2_PREFACE.starts_with(&begun) {
-        let left = (HTTP2_PREFACE.len() - begun.len()) as u64;
-        let count = timeout(door.shared.limits.head, (&mut tcp).take(left).read_buf(&mut begun)).await??;
-        if count == 0 {
+async fn sniff(door: Door, mut tcp: TcpStream, from: SocketAddr) -> Ended {
+    let mut begun = Vec::with_capacity(FIRST_READ_BYTES);
+    let mut limit = door.shared.limits.first_byte;
+    loop {
+        if timeout(limit, tcp.read_buf(&mut begun)).await?? == 0 {
             return Ok(());
         }
+        if begun.starts_with(HTTP2_PREFACE) {
+            return http2(door, Begun::new(tcp, begun), from).await;
+        }
+        if !HTTP2_PREFACE.starts_with(&begun) {
+            return http1(door, tcp, begun, from).await;
+        }
+        limit = door.shared.limits.head;
     }
-    if begun == HTTP2_PREFACE {
-        return http2(door, Begun::new(tcp, begun), from).await;
-    }
-    http1(door, tcp, &begun, from).await
 }
 
-async fn http1<T>(door: Door, io: T, begun: &[u8], from: SocketAddr) -> Ended
+async fn http1<T>(door: Door, io: T, begun: Vec<u8>, from: SocketAddr) -> Ended
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -151,7 +143,10 @@ where
     let drain = door.shared.drain.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let door = door.clone();
-        async move { Ok::<Response<Body>, Infallible>(router::route(&door, request, from.ip(), None).await) }
+        async move {
+            let response: Response<Body> = router::route(&door, request, from.ip(), None).await;
+            Ok::<_, Infallible>(response.map(|body| body.paced(door.shared.limits.stalled_caller)))
+        }
     });
     let connection = conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -89,6 +89,25 @@ impl Format {
     }
 }
 
+/// Just behind the first `[DONE]` event of a run of whole events.
+pub fn done_end(run: &[u8]) -> Option<usize> {
+    // It is the last event where it is one: the end of the run tells most runs apart.
+    let mut at = 0;
+    let tail = &run[run.len().saturating_sub(64)..];
+    if memchr::memmem::find(tail, b"[DONE]").is_none() {
+        return None;
+    }
+    let mut rest = run;
+    while let Some((event, after)) = Format::Sse.first_event(rest) {
+        at += event.len();
+        if event.trim_ascii() == b"data: [DONE]" || event.trim_ascii() == b"data:[DONE]" {
+            return Some(at);
+        }
+        rest = after;
+    }
+    None
+}
+
 /// Whether `bytes` end with an empty line, of whichever kind.
 fn ends_event(bytes: &[u8]) -> bool {
     bytes.ends_with(b"\n\n") || bytes.ends_with(b"\n\r\n") || bytes.ends_with(b"\r\r")

@@ -19,8 +19,12 @@ pub struct Fields<'a> {
     pub stream: Option<bool>,
     /// `stream_options.include_usage`.
     pub include_usage: Option<bool>,
+    /// Where the value of `include_usage` is, and how many bytes it has.
+    pub include_usage_at: Option<(usize, usize)>,
     /// Where `stream_options`' own fields begin, if it is there and an object.
     pub stream_options_at: Option<usize>,
+    /// Where `stream_options` is, if it is `null`.
+    pub null_options_at: Option<usize>,
     /// Whether `stream_options` is there and has no fields.
     pub stream_options_is_empty: bool,
     /// Where the request's own fields begin.
@@ -129,6 +133,7 @@ fn once<T>(field: &mut Option<T>, value: T, name: &'static str) -> Result<(), Er
 
 fn stream_options<'a>(scanner: &mut Scanner<'a>, fields: &mut Fields<'a>) -> Result<(), Error> {
     if scanner.peek() == Some(b'n') {
+        fields.null_options_at = Some(scanner.at);
         return scanner.value(1);
     }
     if scanner.peek() != Some(b'{') {
@@ -142,7 +147,9 @@ fn stream_options<'a>(scanner: &mut Scanner<'a>, fields: &mut Fields<'a>) -> Res
         if key != "include_usage" {
             return scanner.value(2);
         }
+        let at = scanner.at;
         let value = scanner.boolean("stream_options")?.unwrap_or(false);
+        fields.include_usage_at = Some((at, scanner.at - at));
         once(&mut include, value, "stream_options")
     })?;
     fields.include_usage = include;

@@ -86,6 +86,8 @@ pub struct Guard<T> {
     reader: Reader,
     /// Checked bytes that did not fit in where they were read.
     checked: BytesMut,
+    /// The caller has said all it will say.
+    ended: bool,
     timers: Timers,
     signals: Arc<Signals>,
     render: fn(Farewell) -> Bytes,
@@ -103,7 +105,7 @@ impl<T> Guard<T> {
     /// Around `io`, of which `begun` has been read already.
     pub fn new(
         io: T,
-        begun: &[u8],
+        mut begun: Vec<u8>,
         limits: HeadLimits,
         timers: Timers,
         signals: Arc<Signals>,
@@ -113,6 +115,7 @@ impl<T> Guard<T> {
             io,
             reader: Reader::new(limits),
             checked: BytesMut::new(),
+            ended: false,
             timers,
             signals,
             render,
@@ -125,9 +128,11 @@ impl<T> Guard<T> {
             read_timer: Timer::default(),
             write_timer: Timer::default(),
         };
-        let mut begun = begun.to_vec();
+        // What passed in place comes before what had to be gathered.
         let kept = guard.check(&mut begun);
-        guard.checked = BytesMut::from(&begun[..kept]);
+        begun.truncate(kept);
+        let gathered = std::mem::replace(&mut guard.checked, BytesMut::from(Bytes::from(begun)));
+        guard.checked.unsplit(gathered);
         guard
     }
 
@@ -154,7 +159,12 @@ impl<T> Guard<T> {
                     at += consumed;
                 }
                 Ok(Step::More) => break,
-                Err(refusal) => self.farewell = Some(Farewell::Refused(refusal)),
+                Err(refusal) => {
+                    // A bad body is answered by whoever reads it, and that is the only answer.
+                    let answered = self.reader.is_amid_body();
+                    self.last_words = answered.then(Bytes::new);
+                    self.farewell = Some(Farewell::Refused(refusal));
+                }
             }
         }
         kept
@@ -207,7 +217,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                 Poll::Pending => return this.poll_deadline(context).map(Ok),
             }
             let count = buf.filled().len() - before;
-            if count == 0 || this.signals.upgraded.load(Ordering::Relaxed) {
+            this.ended = count == 0;
+            if this.ended || this.signals.upgraded.load(Ordering::Relaxed) {
                 return Poll::Ready(Ok(()));
             }
             let began = this.reader.is_between_requests();
@@ -294,6 +305,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // Nobody waits for the goodbye of a connection that the caller has closed.
+        if this.ended && this.farewell.is_none() && !this.signals.upgraded.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
         if this.lingered == 0 {
             ready!(this.poll_last_words(context))?;
             ready!(Pin::new(&mut this.io).poll_shutdown(context))?;

@@ -166,10 +166,11 @@ const fn streams_by_default(endpoint: Endpoint) -> bool {
     matches!(endpoint, Endpoint::OllamaChat | Endpoint::OllamaGenerate)
 }
 
-/// Text to put into a body, and where.
+/// Text to put into a body, where, and how many bytes it stands for.
 #[derive(Debug, Clone, Copy)]
 struct Insert {
     at: usize,
+    replaces: usize,
     text: &'static str,
 }
 
@@ -177,18 +178,25 @@ impl Insert {
     /// Asks for token counts at the end of a stream whose caller did not.
     fn usage(endpoint: Endpoint, fields: &Fields<'_>, streamed: bool) -> Option<Self> {
         let counts_on_demand = matches!(endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
-        if !counts_on_demand || !streamed || fields.include_usage.is_some() || fields.is_empty {
+        if !counts_on_demand || !streamed || fields.include_usage == Some(true) || fields.is_empty {
             return None;
         }
+        if let Some((at, bytes)) = fields.include_usage_at {
+            return Some(Self { at, replaces: bytes, text: "true" });
+        }
+        if let Some(at) = fields.null_options_at {
+            return Some(Self { at, replaces: "null".len(), text: r#"{"include_usage":true}"# });
+        }
+        let replaces = 0;
         Some(match fields.stream_options_at {
-            None => Self { at: fields.fields_at, text: r#""stream_options":{"include_usage":true},"# },
-            Some(at) if fields.stream_options_is_empty => Self { at, text: r#""include_usage":true"# },
-            Some(at) => Self { at, text: r#""include_usage":true,"# },
+            None => Self { at: fields.fields_at, replaces, text: r#""stream_options":{"include_usage":true},"# },
+            Some(at) if fields.stream_options_is_empty => Self { at, replaces, text: r#""include_usage":true"# },
+            Some(at) => Self { at, replaces, text: r#""include_usage":true,"# },
         })
     }
 
     fn into(self, body: &Bytes) -> Bytes {
-        let (before, after) = body.split_at(self.at);
+        let (before, after) = (&body[..self.at], &body[self.at + self.replaces..]);
         [before, self.text.as_bytes(), after].concat().into()
     }
 }
@@ -197,10 +205,17 @@ impl Insert {
 fn onward_headers(mut headers: HeaderMap) -> HeaderMap {
     let stays = |name: &HeaderName| !request_header_passes(name.as_str()) || *name == header::CONTENT_LENGTH;
     let unwanted: Vec<_> = headers.keys().filter(|name| stays(name)).cloned().collect();
-    for name in unwanted {
+    // What `Connection` names belongs to the caller's connection, too.
+    let named: Vec<_> = headers.get_all(header::CONNECTION).iter().flat_map(named_headers).collect();
+    for name in unwanted.into_iter().chain(named) {
         headers.remove(name);
     }
     headers
+}
+
+fn named_headers(connection: &HeaderValue) -> Vec<HeaderName> {
+    let names = connection.to_str().unwrap_or_default().split(',');
+    names.filter_map(|name| name.trim().parse().ok()).filter(|name| *name != header::CONTENT_TYPE).collect()
 }
 
 fn respond(

@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     body::Cut,
-    events::{Format, Splitter},
+    events::{self, Format, Splitter},
     flight::Flight,
     reply,
     request_id::RequestId,
@@ -48,6 +48,7 @@ pub struct Relay {
     format: Option<Format>,
     flight: Flight,
     take_out_usage: bool,
+    done: bool,
     left: Option<u64>,
     dialect: Dialect,
     id: RequestId,
@@ -97,6 +98,7 @@ impl Relay {
             format,
             flight: answer.flight,
             take_out_usage: answer.take_out_usage,
+            done: false,
             left: length.filter(|_| format.is_none()),
             dialect: answer.dialect,
             id: answer.id,
@@ -163,9 +165,23 @@ impl Relay {
             return None;
         }
         let instead = self.flight.tokens.read_events(&whole, format, self.take_out_usage);
-        let out = instead.unwrap_or(whole);
+        let out = self.until_done(instead.unwrap_or(whole));
         self.flight.count(out.len());
         (!out.is_empty()).then_some(Ok(out))
+    }
+
+    /// Whatever an engine says after its `[DONE]`, the caller hears it once.
+    fn until_done(&mut self, mut run: Bytes) -> Bytes {
+        if self.done {
+            return Bytes::new();
+        }
+        if self.format == Some(Format::Sse)
+            && let Some(end) = events::done_end(&run)
+        {
+            self.done = true;
+            run.truncate(end);
+        }
+        run
     }
 
     fn pass_plain(&mut self, bytes: Bytes) -> Option<Result<Bytes, Cut>> {
@@ -186,6 +202,7 @@ impl Relay {
         self.state = State::Ended;
         self.source = None;
         let rest = self.splitter.as_mut().map(Splitter::finish).unwrap_or_default();
+        let rest = self.until_done(rest);
         self.flight.end(Outcome::Ok);
         (!rest.is_empty()).then_some(Ok(rest))
     }

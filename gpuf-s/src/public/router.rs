@@ -138,7 +138,7 @@ async fn answer(
         Place::Tags => catalogue::tags(registry, &principal),
         Place::Running => catalogue::running(registry, &principal),
         Place::Inference(endpoint) => inference::answer(door, &principal, endpoint, request, id).await?,
-        Place::Realtime => upgrade::answer(door, &principal, request, signals).await?,
+        Place::Realtime => Box::pin(upgrade::answer(door, &principal, request, signals)).await?,
         Place::Root | Place::Health | Place::Version => return Err(Error::UnknownPath.into()),
     })
 }

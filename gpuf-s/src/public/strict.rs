@@ -88,6 +88,11 @@ impl Reader {
         !self.head.is_empty()
     }
 
+    /// Whether the body of a request is under way.
+    pub const fn is_amid_body(&self) -> bool {
+        !matches!(self.state, State::Head)
+    }
+
     /// Whether the next byte begins a request.
     pub const fn is_between_requests(&self) -> bool {
         matches!(self.state, State::Head) && self.head.is_empty()

@@ -14,7 +14,13 @@ use hyper_util::rt::TokioIo;
 use tokio::{io::copy_bidirectional_with_sizes, time::timeout};
 
 use super::{Door, Error, body::Body, catalogue, flight::Flight, guard::Signals};
-use crate::{auth::Principal, dispatch, store::Outcome, tunnel::ProxyStream};
+use crate::{
+    auth::Principal,
+    dispatch::{self, Source},
+    error::Rejection,
+    store::Outcome,
+    tunnel::ProxyStream,
+};
 
 /// Larger buffers save CPU where bytes are only moved.
 const SPLICE_BUFFER_BYTES: usize = 64 * 1024;
@@ -39,20 +45,37 @@ pub async fn answer(
     let (usage, metrics) = (shared.usage.clone(), shared.metrics.clone());
     let mut flight = Flight::begin(principal.key_id, Endpoint::Realtime, began, usage, metrics);
     flight.set_model(model.clone());
-    let (stream, source) = shared.dispatcher.dedicated(principal, Endpoint::Realtime, model.as_str()).await?;
     let ours = upgrade::on(&mut request);
-    let onward = onward(request, source.engine.as_str());
-    let asked = ask(stream, onward);
-    let mut response =
-        timeout(shared.limits.first_token, asked).await.map_err(|_| dispatch::Error::UpstreamTimeout)??;
+    let (mut response, source) = match connect(door, principal, model.as_str(), request).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            let error = Error::from(error);
+            flight.rejected(Rejection::from(&error).status);
+            return Err(error);
+        }
+    };
     flight.answered(source, response.status());
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-        return Err(dispatch::Error::Upstream.into());
-    }
     let theirs = upgrade::on(&mut response);
     signals.upgrade();
     shared.tracker.spawn(splice(ours, theirs, flight));
     Ok(switching(response.headers()))
+}
+
+/// An engine that has agreed to the upgrade.
+async fn connect(
+    door: &Door,
+    principal: &Principal,
+    model: &str,
+    request: Request<Incoming>,
+) -> Result<(Response<Incoming>, Source), dispatch::Error> {
+    let (stream, source) = door.shared.dispatcher.dedicated(principal, Endpoint::Realtime, model).await?;
+    let asked = ask(stream, onward(request, source.engine.as_str()));
+    let limit = door.shared.limits.first_token;
+    let response = timeout(limit, asked).await.map_err(|_| dispatch::Error::UpstreamTimeout)??;
+    match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => Ok((response, source)),
+        _ => Err(dispatch::Error::Upstream),
+    }
 }
 
 fn asks_for_websocket(headers: &HeaderMap) -> bool {

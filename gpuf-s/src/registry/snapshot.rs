@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use common::{Endpoint, ModelName, ModelReport};
 
 use super::{Agent, Engine};
-use crate::balance::Load;
+use crate::{balance::Load, store::Access};
 
 /// One engine that serves a model.
 #[derive(Debug, Clone)]
@@ -60,18 +60,19 @@ impl Snapshot {
         self.models.contains_key(model)
     }
 
-    /// Every model that is served, with one report of it, in no order.
-    pub fn models(&self) -> impl Iterator<Item = (&ModelName, &ModelReport)> {
-        self.models.iter().filter_map(|(name, candidates)| Some((name, report(candidates, name)?)))
+    /// Every model that is served to whoever has `access`, with one report of it, in no order.
+    pub fn models(&self, access: &Access) -> impl Iterator<Item = (&ModelName, &ModelReport)> {
+        self.models.iter().filter_map(|(name, candidates)| Some((name, report(candidates, name, access)?)))
     }
 
-    /// One report of `model`.
-    pub fn model(&self, name: &str) -> Option<(&ModelName, &ModelReport)> {
+    /// One report of `model`, if it is served to whoever has `access`.
+    pub fn model(&self, name: &str, access: &Access) -> Option<(&ModelName, &ModelReport)> {
         let (name, candidates) = self.models.get_key_value(name)?;
-        Some((name, report(candidates, name)?))
+        Some((name, report(candidates, name, access)?))
     }
 }
 
-fn report<'a>(candidates: &'a [Candidate], name: &ModelName) -> Option<&'a ModelReport> {
-    candidates.first()?.engine.report.models.iter().find(|model| model.name == *name)
+fn report<'a>(candidates: &'a [Candidate], name: &ModelName, access: &Access) -> Option<&'a ModelReport> {
+    let serves = |candidate: &&Candidate| access.allows(candidate.agent.owner.as_ref());
+    candidates.iter().find(serves)?.engine.report.models.iter().find(|model| model.name == *name)
 }

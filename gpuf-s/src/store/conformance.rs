@@ -240,7 +240,7 @@ async fn usage_is_found_by_each_condition(store: &Store) {
         (UsageFilter { until_unix_ms: Some(NOW_MS + 20), ..of_key }, &odd_model),
     ];
     for (filter, expected) in cases {
-        assert_eq!(store.usage(&filter).await.unwrap(), [expected.clone()], "{filter:?}");
+        assert_eq!(store.usage(&filter).await.unwrap(), std::slice::from_ref(expected), "{filter:?}");
     }
 }
 

@@ -40,7 +40,8 @@ async fn an_agent_in_front_of_several_engines_serves_all_their_models() {
     for (engine, model) in [(&llama, "from-llama"), (&ollama, "from-ollama"), (&vllm, "from-vllm")] {
         let answer = gateway.ask(&Request::chat(&key, model, false)).await;
         assert_eq!(answer.status(), 200, "{model}: {}", answer.text());
-        assert_eq!(engine.ledger().requests().len(), 1, "{model}");
+        let seen = engine.ledger().requests();
+        assert_eq!(seen.len(), 1, "{model}: {seen:?}");
     }
 }
 

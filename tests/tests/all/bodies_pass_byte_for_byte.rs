@@ -8,7 +8,7 @@ async fn what_the_caller_wrote_reaches_the_engine_byte_for_byte() {
     let scene = Scene::new(Kind::LlamaCpp).await;
     let bodies = [
         "{ \"z\" : 1e2,\n\"model\"\t: \"m\" , \"messages\":[], \"temperature\": 0.70, \"unknown\": {\"a\":[1.0,-0]} }",
-        r#"{"messages":[{"role":"user","content":"\u00e9\ud83d\ude00 \/"}],"model":"m","n":12345678901234567890123}"#,
+        r#"{"messages":[{"role":"user","content":"\u00e9\ud83d\ude00 \/"}],"model":"m","seen":12345678901234567890123}"#,
         r#"{"tools":[{"type":"function","function":{"name":"f","parameters":{}}}],"model":"\u006d","messages":[]}"#,
         "\r\n {\"model\":\"m\",\"messages\":[],\"stream\":false}\r\n",
     ];

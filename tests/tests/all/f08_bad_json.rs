@@ -23,7 +23,6 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, Option<&'static str>)> {
         ("two models, one escaped", text(r#"{"model":"m","messages":[],"mode\u006c":"m"}"#), Some("model")),
         ("a model that is a number", text(r#"{"model":5,"messages":[]}"#), Some("model")),
         ("a model that is null", text(r#"{"model":null,"messages":[]}"#), Some("model")),
-        ("no model", text(r#"{"messages":[]}"#), Some("model")),
         ("a stream that is a text", text(r#"{"model":"m","messages":[],"stream":"yes"}"#), Some("stream")),
         ("too many messages", text(&format!(r#"{{"model":"m","messages":[{messages}]}}"#)), Some("messages")),
     ]
@@ -55,5 +54,14 @@ async fn f08_bad_json_is_refused_in_the_shape_of_each_dialect() {
         assert_eq!(answer.status(), 400, "{dialect:?}: {}", answer.text());
         assert!(dialect.error_message(&answer.json()).is_some(), "{dialect:?}: {}", answer.text());
     }
+    scene.assert_engine_untouched();
+}
+
+#[tokio::test]
+async fn f08_a_request_without_a_model_says_so() {
+    let scene = Scene::new(Kind::LlamaCpp).await;
+    let answer = scene.ask(&scene.chat(false).body(r#"{"messages":[]}"#)).await;
+    assert_eq!((answer.status(), answer.error_code().as_str()), (400, "missing_model"));
+    assert_eq!(answer.json()["error"]["param"], "model");
     scene.assert_engine_untouched();
 }

@@ -2,7 +2,8 @@
 
 use gpuf_tests::{Behaviour, Gateway, Kind, Outcome, PATIENCE, Scene, Script, engine_with_slots};
 
-const LIMITS: [(&str, u64); 3] = [("first_token_ms", 700), ("token_gap_ms", 700), ("slot_wait_ms", 20_000)];
+const LIMITS: [(&str, u64); 4] =
+    [("first_token_ms", 700), ("plain_request_ms", 700), ("token_gap_ms", 700), ("slot_wait_ms", 20_000)];
 
 async fn scene() -> Scene {
     let engine = engine_with_slots(Kind::LlamaCpp, 1).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gpuf_tests::http2::{End, Http2, read_to_end};
 use gpuf_tests::scene::Received;
 use gpuf_tests::{Connection, Outcome, PATIENCE, Scene, Script, Tokens, eventually};
 
@@ -53,4 +54,18 @@ async fn f36_a_slow_reader_is_not_a_stalled_one() {
     }
     let answer = stream.rest().await;
     assert!(answer.is_done(), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn f36_a_caller_that_opens_no_http2_window_stops_its_engine_request() {
+    let scene = Scene::limited(&[("stalled_caller_ms", 1_500)]).await;
+    scene.assert_serves().await;
+    scene.ledger().clear();
+    scene.engine.set_script(Script::new(Tokens::of(u64::MAX)));
+    let mut connection = Http2::open(scene.gateway.addresses.public).await;
+    let answer = connection.start(&scene.chat(true)).await.await.expect("a head");
+    let stopped = |one: &Received| one.outcome() == Some(Outcome::PeerAborted);
+    scene.ledger().wait_for(|all| all.len() == 1 && all.iter().all(stopped), PATIENCE).await.unwrap();
+    let end = read_to_end(&mut answer.into_body(), &mut Vec::new()).await;
+    assert!(!matches!(end, End::Whole), "half an answer ended like a whole one: {end:?}");
 }

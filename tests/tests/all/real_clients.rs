@@ -4,10 +4,11 @@
 //! what they see without it. There is no Ollama package to install from, so its clients talk to the simulated
 //! engine, which answers as Ollama does. Nothing here judges what a model says, or how fast.
 
+use std::time::Duration;
+
 use gpuf_tests::real_engine::{Client, MODEL, RealScene};
 use gpuf_tests::{Behaviour, Kind, Outcome, PATIENCE, Scene, Script, Tokens};
 use serde_json::{Value, json};
-use std::time::Duration;
 
 use super::real_engine::comparable;
 
@@ -16,6 +17,9 @@ const ANTHROPIC: [Client; 2] =
     [Client { program: "anthropic_client.py" }, Client { program: "anthropic_client.mjs" }];
 const OLLAMA: [Client; 2] = [Client { program: "ollama_client.py" }, Client { program: "ollama_client.mjs" }];
 const OLLAMA_MODEL: &str = gpuf_tests::MODEL;
+
+/// Tokens that a client which leaves has asked for, in `tests/clients`.
+const LONG: u64 = 1_500;
 
 /// Plays a scene through the gateway.
 async fn through(scene: &RealScene, client: Client, name: &str) -> Value {
@@ -129,11 +133,13 @@ async fn anthropic_clients_raise_the_exceptions_that_people_catch() {
 async fn clients_that_leave_a_stream_free_the_engine() {
     let scene = RealScene::new().await;
     let clients = [OPENAI, ANTHROPIC].concat();
+    let finished = scene.engine.tokens_finished().await;
     for client in &clients {
         let (playing, told) = client.start(&scene.gateway.url(), &scene.key, MODEL, "leave").await;
         assert!(told["read"].as_u64() > Some(0), "{client:?}: {told}");
         scene.engine.is_idle().await;
         drop(playing);
+        assert!(scene.engine.tokens_finished().await < finished + LONG, "{client:?}: written to the end");
     }
     scene.gateway.outcomes("cancelled", clients.len()).await;
 }

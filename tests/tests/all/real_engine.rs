@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 /// Fields that differ between two equal questions to one engine.
 const OF_ITS_OWN: [&str; 6] = ["id", "item_id", "created", "created_at", "completed_at", "timings"];
 
+/// Tokens of an answer that takes seconds to write.
+const LONG: u64 = 1_500;
+
 /// `value` without what differs between two answers to one question.
 pub(crate) fn comparable(mut value: Value) -> Value {
     match &mut value {
@@ -107,12 +110,14 @@ async fn what_the_engine_refuses_is_told_in_its_words() {
 
 async fn leaving_stops_the_engine(stream: bool) {
     let scene = RealScene::new().await;
-    let long = chat(&scene.key).with("max_tokens", 1_500).with("ignore_eos", true).with("stream", stream);
+    let finished = scene.engine.tokens_finished().await;
+    let long = chat(&scene.key).with("max_tokens", LONG).with("ignore_eos", true).with("stream", stream);
     let connection = scene.gateway.send(&long).await;
     let at_work = async || (scene.engine.busy_slots().await == 1).then_some(());
     eventually("the engine at work", at_work).await;
     drop(connection);
     scene.engine.is_idle().await;
+    assert!(scene.engine.tokens_finished().await < finished + LONG, "the engine wrote to the end");
     scene.gateway.outcomes("cancelled", 1).await;
 }
 

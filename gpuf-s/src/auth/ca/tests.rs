@@ -1,3 +1,5 @@
+//! Certificates: made once, kept, checked, and issued to agents.
+
 use common::tls::{agent_of, agent_port_config, enrolment_config, pinned, server_config};
 
 use super::*;

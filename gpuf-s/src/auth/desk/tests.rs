@@ -1,3 +1,5 @@
+//! What operators do with keys, tokens and agents.
+
 use super::*;
 use crate::data_dir::DataDir;
 
@@ -25,7 +27,7 @@ async fn a_key_is_shown_once_and_listed_without_itself() {
     let hash = key::parse(made.key.as_bytes()).unwrap();
     assert_eq!(desk.store.key_by_hash(&hash).await.unwrap().unwrap().id, made.id);
     let listed = desk.keys().await.unwrap();
-    assert_eq!(listed, [made.shown.clone()]);
+    assert_eq!(listed, std::slice::from_ref(&made.shown));
     assert!(!serde_json::to_string(&listed).unwrap().contains(&made.key));
     let days = (made.shown.expires_unix.unwrap().0 - made.shown.created_unix.0) / 86_400;
     assert_eq!(days, 30);

@@ -1,3 +1,5 @@
+//! Enrolment: what a token buys, and what it does not.
+
 use std::time::Duration;
 
 use common::{join::JoinString, tls::agent_of};

@@ -1,3 +1,5 @@
+//! Routing fields: found where they are, refused where they are not clear.
+
 use super::*;
 
 fn error(body: &str) -> Option<Error> {

@@ -1,3 +1,5 @@
+//! What passes and what is refused, however it is split.
+
 use super::*;
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 32 * 1024, target_bytes_max: 8 * 1024 };

@@ -1,3 +1,5 @@
+//! The embedded database against the conformance suite.
+
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},

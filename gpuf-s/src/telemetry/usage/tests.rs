@@ -1,3 +1,5 @@
+//! Usage: batched, patient, and counted when lost.
+
 use common::{Dialect, Endpoint};
 
 use super::*;

@@ -8,7 +8,6 @@ use std::{
 };
 
 const CRATES: [&str; 6] = ["common", "gpuf-s", "gpuf-c", "sim-engine", "tests", "bench"];
-const TEST_MARK: &str = "#[cfg(test)]";
 
 /// One file.
 pub struct Source {
@@ -71,11 +70,16 @@ fn test_modules(text: &str, path: &Path) -> Vec<PathBuf> {
     let folder = path.parent().expect("a file lies in a folder");
     let folder = if ["lib", "main", "all"].contains(&stem) { folder.to_owned() } else { folder.join(stem) };
     let lines: Vec<_> = text.lines().map(str::trim).collect();
-    let declared = lines.windows(2).filter(|pair| pair[0] == TEST_MARK).filter_map(|pair| {
+    let declared = lines.windows(2).filter(|pair| is_test_mark(pair[0])).filter_map(|pair| {
         let name = pair[1].rsplit_once("mod ")?.1.strip_suffix(';')?;
         Some(folder.join(format!("{name}.rs")))
     });
     declared.collect()
+}
+
+/// `#[cfg(test)]`, or that on some systems only.
+fn is_test_mark(line: &str) -> bool {
+    line.starts_with("#[cfg(") && has_word(line, "test") && !line.contains("not(test")
 }
 
 impl Source {
@@ -92,8 +96,12 @@ impl Source {
 
     /// What comes before the tests at its bottom.
     pub fn production(&self) -> &str {
-        let mark = format!("{TEST_MARK}\nmod tests {{");
-        &self.text[..self.text.find(&mark).unwrap_or(self.text.len())]
+        let begins = |at: &usize| {
+            let before = self.text[..*at].lines().next_back().unwrap_or_default();
+            is_test_mark(before.trim())
+        };
+        let mut modules = self.text.match_indices("mod tests {").map(|(at, _)| at);
+        &self.text[..modules.find(begins).unwrap_or(self.text.len())]
     }
 
     /// The rooms that its code names by `crate::`.
