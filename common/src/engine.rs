@@ -68,7 +68,9 @@ impl fmt::Display for EngineKind {
 
 /// Text that names no kind of engine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no engine type is called {0:?}; known: ollama, vllm, llama_cpp, sglang, lm_studio, openai_compatible")]
+#[error(
+    "no engine type is called {0:?}; known: ollama, vllm, llama_cpp, sglang, lm_studio, openai_compatible"
+)]
 pub struct UnknownEngineKind(String);
 
 impl FromStr for EngineKind {

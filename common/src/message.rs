@@ -283,7 +283,9 @@ impl Bounded for ServerMessage {
             }
             Self::Refused { reason } => short(reason),
             Self::Certificate { chain_der } => bounded_chain(chain_der),
-            Self::RequestNewProxyConn { .. } | Self::Ping { .. } | Self::Drain { .. } | Self::Superseded => true,
+            Self::RequestNewProxyConn { .. } | Self::Ping { .. } | Self::Drain { .. } | Self::Superseded => {
+                true
+            }
         }
     }
 }

@@ -232,7 +232,8 @@ impl ServerCertVerifier for ServerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verifier = self.verifier(leaf, chain)?;
-        let own = ServerName::try_from(SERVER_NAME).map_err(|error| rustls::Error::General(error.to_string()))?;
+        let own =
+            ServerName::try_from(SERVER_NAME).map_err(|error| rustls::Error::General(error.to_string()))?;
         verifier
             .verify_server_cert(leaf, chain, &own, ocsp, now)
             .or_else(|_| verifier.verify_server_cert(leaf, chain, dialled, ocsp, now))

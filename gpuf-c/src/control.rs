@@ -215,7 +215,11 @@ impl<'a> Session<'a> {
             AgentEvent::Refused { reason } => return Err(Error::Refused(reason)),
             AgentEvent::Dial { proxy_conn_id, mode } => self.dial(proxy_conn_id, mode, replies),
             AgentEvent::Drain { deadline } => {
-                info!(server = self.identity.server(), deadline_s = deadline.as_secs(), "the server is going away");
+                info!(
+                    server = self.identity.server(),
+                    deadline_s = deadline.as_secs(),
+                    "the server is going away"
+                );
                 notices.moved.cancel();
             }
             AgentEvent::Superseded => return Err(Error::Superseded),

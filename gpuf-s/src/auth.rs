@@ -99,7 +99,9 @@ struct Inner {
     cache: Cache,
     fallback: Option<Fallback>,
     limiter: Limiter,
-    questions: mpsc::Sender<Question>,
+    /// Two queues, so that those who are known never stand behind a flood of guesses.
+    known: mpsc::Sender<Question>,
+    strangers: mpsc::Sender<Question>,
 }
 
 struct Fallback {
@@ -118,12 +120,13 @@ impl Authenticator {
     /// runtime spawns [`Keeper::run`] and waits for it at the end.
     #[must_use]
     pub fn new(store: Store, fallback: Option<StaticKey>, now: Instant) -> (Self, Keeper) {
-        let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+        let (known, known_asked) = mpsc::channel(QUESTIONS_MAX);
+        let (strangers, strangers_asked) = mpsc::channel(QUESTIONS_MAX);
         let fallback = fallback.map(|key| Fallback { key, principal: Arc::new(static_principal()) });
         let cache = Cache::new(now);
         let limiter = Limiter::new(now);
-        let inner = Arc::new(Inner { cache, fallback, limiter, questions });
-        let keeper = Keeper::new(store, asked, inner.clone());
+        let inner = Arc::new(Inner { cache, fallback, limiter, known, strangers });
+        let keeper = Keeper::new(store, known_asked, strangers_asked, inner.clone());
         (Self(inner), keeper)
     }
 
@@ -146,7 +149,7 @@ impl Authenticator {
             Found::Fresh(principal) => Some(Ok(principal)),
             Found::Ageing(principal) => {
                 // A full queue only means that this key is asked for a second later.
-                let _ = self.0.questions.try_send(Question { hash, now, answer: None });
+                let _ = self.0.known.try_send(Question { hash, now, answer: None });
                 Some(Ok(principal))
             }
             Found::Denied => Some(Err(self.0.failed(from, now))),
@@ -168,15 +171,18 @@ impl Authenticator {
             return known;
         }
         let hash = credential.and_then(key::parse).ok_or(Error::Invalid)?;
+        if !matches!(self.0.cache.find(&hash, now), Found::Nothing) {
+            return self.0.ask_again(hash, from, now).await;
+        }
         // An address that guesses is stopped before the store is asked, so that it cannot load it.
-        // A key that was known before is no guess, and many first requests at once are no failures.
-        let stranger = matches!(self.0.cache.find(&hash, now), Found::Nothing);
-        if stranger && let Some(retry_after) = self.0.limiter.wait(from, now) {
+        // Many first requests at once with a good key are no failures.
+        if let Some(retry_after) = self.0.limiter.wait(from, now) {
             return Err(Error::Limited { retry_after });
         }
-        match self.0.ask(hash, now).await {
-            Err(Error::Invalid) => Err(self.0.failed(from, now)),
-            other => other,
+        match ask(&self.0.strangers, hash, now).await {
+            Some(Err(Error::Invalid)) => Err(self.0.failed(from, now)),
+            Some(answer) => answer,
+            None => Err(Error::Unavailable),
         }
     }
 
@@ -206,16 +212,25 @@ impl Inner {
         }
     }
 
-    async fn ask(&self, hash: KeyHash, now: Instant) -> Result<Arc<Principal>, Error> {
-        let (answer, answered) = oneshot::channel();
-        let question = Question { hash, now, answer: Some(answer) };
-        if self.questions.try_send(question).is_ok()
-            && let Ok(Ok(answer)) = timeout(keeper::ANSWER_DEADLINE, answered).await
-        {
-            return answer;
+    /// About a key that worked before: without an answer it goes on working for a while.
+    async fn ask_again(&self, hash: KeyHash, from: IpAddr, now: Instant) -> Result<Arc<Principal>, Error> {
+        match ask(&self.known, hash, now).await {
+            Some(Err(Error::Invalid)) => Err(self.failed(from, now)),
+            Some(answer) => answer,
+            None => self.cache.store_is_away(&hash, now).ok_or(Error::Unavailable),
         }
-        self.cache.store_is_away(&hash, now).ok_or(Error::Unavailable)
     }
+}
+
+/// The keeper's answer; `None` where it gives none in time.
+async fn ask(
+    queue: &mpsc::Sender<Question>,
+    hash: KeyHash,
+    now: Instant,
+) -> Option<Result<Arc<Principal>, Error>> {
+    let (answer, answered) = oneshot::channel();
+    queue.try_send(Question { hash, now, answer: Some(answer) }).ok()?;
+    timeout(keeper::ANSWER_DEADLINE, answered).await.ok()?.ok()
 }
 
 fn static_principal() -> Principal {

@@ -171,7 +171,9 @@ fn model_not_found(name: &str) -> Rejection {
         StatusCode::NOT_FOUND,
         Kind::NotFound,
         "model_not_found",
-        format!("The model {name} does not exist or you do not have access to it. GET /v1/models lists yours."),
+        format!(
+            "The model {name} does not exist or you do not have access to it. GET /v1/models lists yours."
+        ),
     )
     .about(Some("model"))
 }

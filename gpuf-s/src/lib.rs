@@ -2,8 +2,8 @@
 
 pub mod cli;
 pub mod config;
-pub mod server;
 pub mod quickstart;
+pub mod server;
 
 pub mod api;
 pub mod error;

@@ -159,16 +159,24 @@ async fn api_key(server: &Server, data: &DataDir) -> anyhow::Result<String> {
             return Ok(kept);
         }
     }
-    let order =
-        key::KeyOrder { name: Name::lossy("quickstart"), models: Models::All, access: Access::Shared, expires: None };
+    let order = key::KeyOrder {
+        name: Name::lossy("quickstart"),
+        models: Models::All,
+        access: Access::Shared,
+        expires: None,
+    };
     let (_, key): (_, ApiKey) = key::issue(server.store(), order, UnixSeconds::now()).await?;
     data.write(KEY_FILE, key.expose().as_bytes())?;
     Ok(key.expose().to_owned())
 }
 
 async fn join_string(server: &Server, advertise: Option<&Host>) -> anyhow::Result<JoinString> {
-    let order =
-        join_token::TokenOrder { name: Name::lossy("quickstart"), owner: None, uses: JOIN_USES, ttl: JOIN_TTL };
+    let order = join_token::TokenOrder {
+        name: Name::lossy("quickstart"),
+        owner: None,
+        uses: JOIN_USES,
+        ttl: JOIN_TTL,
+    };
     let (_, token) = join_token::issue(server.store(), order, UnixSeconds::now()).await?;
     let control = server.addresses().control;
     Ok(JoinString {
@@ -182,7 +190,9 @@ async fn join_string(server: &Server, advertise: Option<&Host>) -> anyhow::Resul
 fn reachable(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => SocketAddr::from(([127, 0, 0, 1], v4.port())),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port())),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+            SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, v6.port()))
+        }
         other => other,
     }
 }

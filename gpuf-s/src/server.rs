@@ -173,7 +173,8 @@ impl Server {
         let sockets = Sockets::bind(&config)?;
         let addresses = sockets.addresses(&config);
         let workers = Arc::new(Workers::start("worker", config.workers).map_err(Error::Workers)?);
-        let (authenticator, keeper) = Authenticator::new(store.clone(), config.api_key.clone(), Instant::now());
+        let (authenticator, keeper) =
+            Authenticator::new(store.clone(), config.api_key.clone(), Instant::now());
         let (usage, scribe) = UsageWriter::new(store.clone());
         let metrics = Metrics::default();
         let registry = Registry::default();
@@ -250,7 +251,10 @@ impl Server {
         }
         let published = addresses.publish(&data)?;
         Ok(Self {
-            writers: vec![tokio::spawn(keeper.run(closing.clone())), tokio::spawn(scribe.run(closing.clone()))],
+            writers: vec![
+                tokio::spawn(keeper.run(closing.clone())),
+                tokio::spawn(scribe.run(closing.clone())),
+            ],
             addresses,
             data: config.data_dir,
             store,
@@ -366,5 +370,7 @@ fn welcome(limits: &crate::config::Limits, proxy_port: u16) -> Welcome {
 /// How many callers may be connected, once the file limit is as high as the system lets us have it.
 fn callers_max() -> usize {
     let files = net::raise_file_limit().unwrap_or(1024);
-    usize::try_from(files * CALLERS_FILES_PERCENT / 100).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS)
+    usize::try_from(files * CALLERS_FILES_PERCENT / 100)
+        .unwrap_or(Semaphore::MAX_PERMITS)
+        .min(Semaphore::MAX_PERMITS)
 }

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::engine::State;
-use crate::http1::Head;
 use crate::generation::{CREATED_SECONDS, CREATED_TEXT};
+use crate::http1::Head;
 use crate::routes::{Fixed, decode_percent};
 
 /// Which engine is imitated.
@@ -44,7 +44,8 @@ impl Kind {
 /// Whether a request only asks what an engine is or how it is. An empty POST asks whether there is
 /// such an endpoint at all.
 pub(crate) fn is_probe(head: &Head) -> bool {
-    const PATHS: [&str; 19] = [
+    const PATHS: [&str; 20] = [
+        "/model_info",
         "/openapi.json",
         "/server_info",
         "/get_server_info",

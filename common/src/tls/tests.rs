@@ -35,7 +35,10 @@ impl Authority {
     }
 
     fn server(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        self.leaf(vec![SanType::DnsName(SERVER_NAME.try_into().unwrap())], ExtendedKeyUsagePurpose::ServerAuth)
+        self.leaf(
+            vec![SanType::DnsName(SERVER_NAME.try_into().unwrap())],
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
     }
 
     fn agent(&self, id: AgentId) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {

@@ -79,7 +79,12 @@ fn accept(
         let path = tracing::enabled!(tracing::Level::DEBUG).then(|| request.uri().path().to_owned());
         let outcome = answer::answer(&context.engines, &pool, request, respond).await;
         if let Some(path) = path {
-            debug!(path, outcome = outcome.as_str(), elapsed_ms = began.elapsed().as_millis(), "served a request");
+            debug!(
+                path,
+                outcome = outcome.as_str(),
+                elapsed_ms = began.elapsed().as_millis(),
+                "served a request"
+            );
         }
     });
 }

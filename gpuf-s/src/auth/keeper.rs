@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, Inner, Principal};
 use crate::store::{self, KeyHash, KeyRow, Store, UnixSeconds};
 
-/// Questions that may wait.
+/// Questions that may wait in each queue.
 pub(super) const QUESTIONS_MAX: usize = 1024;
 /// Questions that the store is asked at once: more would only wait inside it.
 const IN_FLIGHT_MAX: usize = 4;
@@ -41,7 +41,8 @@ struct Reply {
 /// The task behind an [`super::Authenticator`].
 pub struct Keeper {
     store: Store,
-    questions: mpsc::Receiver<Question>,
+    known: mpsc::Receiver<Question>,
+    strangers: mpsc::Receiver<Question>,
     inner: Arc<Inner>,
     in_flight: HashSet<KeyHash>,
     waiting: HashMap<KeyHash, Vec<oneshot::Sender<Answer>>>,
@@ -55,9 +56,14 @@ impl std::fmt::Debug for Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(store: Store, questions: mpsc::Receiver<Question>, inner: Arc<Inner>) -> Self {
+    pub(super) fn new(
+        store: Store,
+        known: mpsc::Receiver<Question>,
+        strangers: mpsc::Receiver<Question>,
+        inner: Arc<Inner>,
+    ) -> Self {
         let (in_flight, waiting) = (HashSet::new(), HashMap::new());
-        Self { store, questions, inner, in_flight, waiting, asked: FuturesUnordered::new() }
+        Self { store, known, strangers, inner, in_flight, waiting, asked: FuturesUnordered::new() }
     }
 
     /// Answers questions until `closing`. Whoever still waits then is told that keys cannot be checked.
@@ -65,9 +71,11 @@ impl Keeper {
         loop {
             let room = self.asked.len() < IN_FLIGHT_MAX;
             tokio::select! {
+                biased;
                 () = closing.cancelled() => return,
                 Some(reply) = self.asked.next() => self.answer(reply),
-                Some(question) = self.questions.recv(), if room => self.ask(question),
+                Some(question) = self.known.recv(), if room => self.ask(question),
+                Some(question) = self.strangers.recv(), if room => self.ask(question),
             }
         }
     }

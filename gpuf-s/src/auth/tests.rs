@@ -223,6 +223,32 @@ async fn guessing_is_slowed_and_good_keys_of_the_same_address_are_not() {
 }
 
 #[tokio::test]
+async fn a_flood_of_guesses_does_not_stand_before_a_known_key() {
+    let bench = Bench::new().await;
+    let (_, known) = bench.key(None).await;
+    bench.ask(&known, bench.began).await.unwrap();
+    let later = bench.at(Duration::from_secs(20));
+    let flood: Vec<_> = (0..QUESTIONS_MAX as u32 + 100)
+        .map(|guess| {
+            let (authenticator, address) = (bench.authenticator.clone(), IpAddr::from(guess.to_be_bytes()));
+            tokio::spawn(async move {
+                let key = ApiKey::random().unwrap();
+                authenticator.authenticate(Some(key.expose().as_bytes()), address, later).await
+            })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let waiting = bench.authenticator.0.strangers.capacity();
+    assert!(bench.ask(&known, later).await.is_ok());
+    assert!(bench.authenticator.0.strangers.capacity() < waiting + 100, "the flood was answered first");
+    let mut unavailable = 0;
+    for one in flood {
+        unavailable += usize::from(one.await.unwrap() == Err(Error::Unavailable));
+    }
+    assert!(unavailable > 0, "the queue has no bound");
+}
+
+#[tokio::test]
 async fn a_key_that_turns_out_good_was_no_failure() {
     let bench = Bench::new().await;
     for _ in 0..30 {

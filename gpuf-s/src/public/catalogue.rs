@@ -76,7 +76,8 @@ pub fn running(registry: &Registry, principal: &Principal) -> Response<Body> {
 }
 
 fn visible<'a>(snapshot: &'a Snapshot, principal: &Principal) -> Vec<(&'a ModelName, &'a ModelReport)> {
-    let mut models: Vec<_> = snapshot.models(&principal.access).filter(|(name, _)| principal.may_see(name)).collect();
+    let mut models: Vec<_> =
+        snapshot.models(&principal.access).filter(|(name, _)| principal.may_see(name)).collect();
     models.sort_unstable_by_key(|(name, _)| *name);
     models
 }

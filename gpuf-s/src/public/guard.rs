@@ -179,7 +179,8 @@ impl<T> Guard<T> {
         self.was_busy = busy;
         let limit = if self.reader.is_amid_head() {
             self.timers.head
-        } else if busy || !self.reader.is_between_requests() || self.signals.upgraded.load(Ordering::Relaxed) {
+        } else if busy || !self.reader.is_between_requests() || self.signals.upgraded.load(Ordering::Relaxed)
+        {
             return Poll::Pending;
         } else if self.fresh {
             self.timers.first_byte

@@ -189,8 +189,12 @@ impl Insert {
         }
         let replaces = 0;
         Some(match fields.stream_options_at {
-            None => Self { at: fields.fields_at, replaces, text: r#""stream_options":{"include_usage":true},"# },
-            Some(at) if fields.stream_options_is_empty => Self { at, replaces, text: r#""include_usage":true"# },
+            None => {
+                Self { at: fields.fields_at, replaces, text: r#""stream_options":{"include_usage":true},"# }
+            }
+            Some(at) if fields.stream_options_is_empty => {
+                Self { at, replaces, text: r#""include_usage":true"# }
+            }
             Some(at) => Self { at, replaces, text: r#""include_usage":true,"# },
         })
     }

@@ -131,7 +131,10 @@ async fn read_first_frame(stream: &mut ProxyStream) -> std::io::Result<NewProxyC
     stream.read_exact(&mut frame[4..]).await?;
     let mut decoder = codec::Decoder::default();
     decoder.push(&frame);
-    decoder.next_message().map_err(std::io::Error::other)?.ok_or_else(|| std::io::Error::other("an empty frame"))
+    decoder
+        .next_message()
+        .map_err(std::io::Error::other)?
+        .ok_or_else(|| std::io::Error::other("an empty frame"))
 }
 
 fn tune(tcp: &TcpStream) {
