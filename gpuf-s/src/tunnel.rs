@@ -26,7 +26,7 @@ use tracing::{debug, info};
 
 pub use accept::{Listener, ProxyStream, agent_of};
 pub use connection::{Answer, Body, Connection, Head};
-pub use pairing::{Pairing, Presented};
+pub use pairing::{NotYours, Pairing, Presented};
 
 /// An agent that just failed to dial is not asked again before this.
 const DIAL_PAUSE: Duration = Duration::from_millis(250);
@@ -148,7 +148,7 @@ impl Tunnel {
     }
 
     /// Whether `id` was asked of this agent and nothing has come of it.
-    pub fn fail_dial(&self, id: ProxyConnId) -> Result<(), pairing::NotYours> {
+    pub fn fail_dial(&self, id: ProxyConnId) -> Result<(), NotYours> {
         self.shared.pairing.fail(id, self.shared.agent)
     }
 

@@ -391,7 +391,7 @@ async fn shutdown_ends_idle_connections_and_the_listener() {
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.unwrap();
     bench.shutdown.cancel();
-    bench.server.await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), bench.server).await.expect("it does not end").unwrap();
     assert!(TcpStream::connect(bench.api.addresses.api).await.is_err());
 }
 

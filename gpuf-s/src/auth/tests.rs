@@ -225,27 +225,25 @@ async fn guessing_is_slowed_and_good_keys_of_the_same_address_are_not() {
 #[tokio::test]
 async fn a_flood_of_guesses_does_not_stand_before_a_known_key() {
     let bench = Bench::new().await;
-    let (_, known) = bench.key(None).await;
-    bench.ask(&known, bench.began).await.unwrap();
-    let later = bench.at(Duration::from_secs(20));
-    let flood: Vec<_> = (0..QUESTIONS_MAX as u32 + 100)
-        .map(|guess| {
-            let (authenticator, address) = (bench.authenticator.clone(), IpAddr::from(guess.to_be_bytes()));
-            tokio::spawn(async move {
-                let key = ApiKey::random().unwrap();
-                authenticator.authenticate(Some(key.expose().as_bytes()), address, later).await
-            })
-        })
-        .collect();
-    tokio::task::yield_now().await;
-    let waiting = bench.authenticator.0.strangers.capacity();
-    assert!(bench.ask(&known, later).await.is_ok());
-    assert!(bench.authenticator.0.strangers.capacity() < waiting + 100, "the flood was answered first");
-    let mut unavailable = 0;
-    for one in flood {
-        unavailable += usize::from(one.await.unwrap() == Err(Error::Unavailable));
+    let (row, known) = bench.key(None).await;
+    let (authenticator, keeper) = Authenticator::new(bench.store.clone(), None, bench.began);
+    let cache = &authenticator.0.cache;
+    let before = cache.learn(row.hash, Some(row), cache.epoch(), bench.began, UnixSeconds::now()).unwrap();
+    let guess =
+        |number: usize| Question { hash: KeyHash::of(&number.to_be_bytes()), now: bench.began, answer: None };
+    let strangers = &authenticator.0.strangers;
+    for number in 0..QUESTIONS_MAX {
+        strangers.try_send(guess(number)).unwrap_or_else(|_| panic!("room for {number} only"));
     }
-    assert!(unavailable > 0, "the queue has no bound");
+    assert!(strangers.try_send(guess(QUESTIONS_MAX)).is_err(), "the queue has no bound");
+    let later = bench.at(Duration::from_secs(20));
+    let mut keeping = std::pin::pin!(keeper.run(CancellationToken::new()));
+    let answer = tokio::select! {
+        answer = authenticator.authenticate(Some(known.expose().as_bytes()), HERE, later) => answer,
+        () = &mut keeping => unreachable!(),
+    };
+    assert!(!Arc::ptr_eq(&before, &answer.unwrap()), "the store was not asked");
+    assert!(strangers.capacity() < QUESTIONS_MAX / 2, "the flood was answered first");
 }
 
 #[tokio::test]

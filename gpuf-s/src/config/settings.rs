@@ -13,7 +13,7 @@ pub struct Place {
     /// ~/.local/share/gpufabric/server]
     #[arg(long, value_name = "DIR", global = true, help_heading = "Place")]
     pub data_dir: Option<PathBuf>,
-    /// Configuration file: these flags as keys with underscores, time limits under [limits] [env: GPUF_CONFIG]
+    /// Configuration file: these flags as keys with underscores, time limits under "limits" [env: GPUF_CONFIG]
     #[arg(long, value_name = "FILE.toml", global = true, help_heading = "Place")]
     pub config: Option<PathBuf>,
 }

@@ -68,12 +68,13 @@ type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 async fn handle(door: Door, tcp: TcpStream, from: SocketAddr, admission: Admission) -> Ended {
     let _admission = admission;
     let limit = door.shared.limits.first_byte;
+    // The rarer ways are on the heap: thousands of connections hold the memory of the widest one.
     let Some(tls) = &door.shared.tls else { return sniff(door, tcp, from).await };
     let stream = timeout(limit, tls.acceptor().accept(tcp)).await??;
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        return http2(door, stream, from).await;
+        return Box::pin(http2(door, stream, from)).await;
     }
-    http1(door, stream, Vec::new(), from).await
+    Box::pin(http1(door, stream, Vec::new(), from)).await
 }
 
 /// Tells HTTP/2 with prior knowledge from HTTP/1.1 by the first bytes.
@@ -85,7 +86,7 @@ async fn sniff(door: Door, mut tcp: TcpStream, from: SocketAddr) -> Ended {
             return Ok(());
         }
         if begun.starts_with(HTTP2_PREFACE) {
-            return http2(door, Begun::new(tcp, begun), from).await;
+            return Box::pin(http2(door, Begun::new(tcp, begun), from)).await;
         }
         if !HTTP2_PREFACE.starts_with(&begun) {
             return http1(door, tcp, begun, from).await;
