@@ -52,11 +52,19 @@ pub enum AgentError {
     Draining,
     /// The engine's answer is not HTTP.
     BadAnswer,
+    /// The engine broke off in the middle of its answer; said in trailers, behind what it did send.
+    EngineBrokeOff,
 }
 
 impl AgentError {
-    const ALL: [Self; 5] =
-        [Self::EngineUnreachable, Self::UnknownEngine, Self::NotAllowed, Self::Draining, Self::BadAnswer];
+    const ALL: [Self; 6] = [
+        Self::EngineUnreachable,
+        Self::UnknownEngine,
+        Self::NotAllowed,
+        Self::Draining,
+        Self::BadAnswer,
+        Self::EngineBrokeOff,
+    ];
 
     /// The value of [`ERROR_HEADER`].
     #[must_use]
@@ -67,6 +75,7 @@ impl AgentError {
             Self::NotAllowed => "not_allowed",
             Self::Draining => "draining",
             Self::BadAnswer => "bad_answer",
+            Self::EngineBrokeOff => "engine_broke_off",
         }
     }
 

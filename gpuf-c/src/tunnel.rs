@@ -4,6 +4,7 @@ mod answer;
 mod dedicated;
 mod dial;
 mod engine_pool;
+mod exchange;
 mod serve;
 mod upload;
 

@@ -206,5 +206,4 @@ impl Addresses {
 }
 
 #[cfg(test)]
-#[cfg(unix)]
 mod tests;

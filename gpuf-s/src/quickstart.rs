@@ -40,7 +40,9 @@ const JOIN_TTL: Duration = Duration::from_secs(24 * 3600);
 ///
 /// # Errors
 /// When the server or the agent cannot start.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(mut config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // Nobody balances load in front of a laptop: Ctrl-C should not take seconds.
+    config.limits.drain_lame = Duration::ZERO;
     let workers = config.workers;
     let advertise = config.advertise.clone();
     let data = DataDir::open(&config.data_dir)?;

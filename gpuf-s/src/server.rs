@@ -231,12 +231,14 @@ impl Server {
             hosts: config.api_hosts.clone(),
             version: env!("CARGO_PKG_VERSION"),
         };
-        let snapshots = registry.clone();
+        let (snapshots, snapshots_end) = (registry.clone(), ended.clone());
         let mut rooms = vec![
             tokio::spawn(control.run(tokio_listener(sockets.control)?, drain.clone())),
             tokio::spawn(proxy.run(tokio_listener(sockets.proxy)?, ended.clone())),
             tokio::spawn(api.serve(tokio_listener(sockets.api)?, ended.clone())),
-            tokio::spawn(async move { snapshots.keep_snapshot().await }),
+            tokio::spawn(async move {
+                let _ = snapshots_end.run_until_cancelled(snapshots.keep_snapshot()).await;
+            }),
         ];
         rooms.extend(public_tls.map(|tls| tokio::spawn(tls.watch(drain.clone()))));
         for (worker, listener) in sockets.public.into_iter().enumerate() {
@@ -303,8 +305,8 @@ impl Server {
         self.lame.cancel();
         self.callers.close();
         info!(connections = self.callers.len(), "draining");
-        // Who has no callers has nobody to warn.
-        let _ = timeout(self.limits.drain_lame, self.callers.wait()).await;
+        // Whoever balances load between servers needs this long to notice.
+        tokio::time::sleep(self.limits.drain_lame).await;
         self.drain.cancel();
         if timeout(self.limits.drain_stream, self.callers.wait()).await.is_err() {
             warn!(connections = self.callers.len(), "connections are cut: they took too long");

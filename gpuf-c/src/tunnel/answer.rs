@@ -1,20 +1,22 @@
 //! One request of the server: checked, forwarded to its engine, and the answer relayed.
 
-use std::{future::poll_fn, sync::Arc};
+use std::future::poll_fn;
 
 use bytes::Bytes;
 use common::{
     Endpoint,
     tunnel::{AgentError, ERROR_HEADER, HOP_BY_HOP, request_header_passes},
 };
-use h2::{Reason, RecvStream, SendStream, server::SendResponse};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request, response};
-use hyper::body::{Body as _, Incoming};
+use h2::{RecvStream, SendStream, server::SendResponse};
+use http::{
+    HeaderMap, HeaderValue, Request, Response, StatusCode, header, request, response, uri::PathAndQuery,
+};
 use tracing::debug;
 
 use super::{
-    engine_pool::{self, EnginePool, Lease},
-    upload::{self, Unread, Upload},
+    engine_pool::EnginePool,
+    exchange::{self, Exchange, Outgoing},
+    upload::Upload,
 };
 use crate::engine::{Engine, Engines};
 
@@ -38,7 +40,7 @@ impl Outcome {
             Self::Answered => "answered",
             Self::Refused(error) => error.as_str(),
             Self::Cancelled => "cancelled",
-            Self::EngineBrokeOff => "engine_broke_off",
+            Self::EngineBrokeOff => AgentError::EngineBrokeOff.as_str(),
         }
     }
 }
@@ -46,27 +48,36 @@ impl Outcome {
 /// Serves one stream.
 pub async fn answer(
     engines: &Engines,
-    pool: &Arc<EnginePool>,
+    pool: &EnginePool,
     request: Request<RecvStream>,
     mut respond: SendResponse<Bytes>,
 ) -> Outcome {
     let (head, body) = request.into_parts();
+    let mut body = Upload::of(body);
     let engine = match target(engines, &head) {
         Ok(engine) => engine,
-        Err(error) => return refuse(&mut respond, error, body.into()).await,
+        Err(error) => return refuse(&mut respond, error, body).await,
     };
-    let (body, unread) = Upload::of(body);
-    let request = outgoing(head, body, &engine);
-    let sent = tokio::select! {
-        sent = pool.send(engine.address, request) => sent,
+    let headers = forwarded_headers(head.headers, &engine);
+    let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let outgoing = Outgoing { method: &head.method, target, headers: &headers };
+    let asked = tokio::select! {
+        asked = pool.ask(engine.address, &outgoing, &mut body) => asked,
         _ = poll_fn(|context| respond.poll_reset(context)) => return Outcome::Cancelled,
     };
-    match sent {
-        Ok((response, lease)) => relay(response, lease, respond, unread).await,
+    match asked {
+        Ok((head, mut exchange)) => {
+            let outcome = relay(head, &mut exchange, respond).await;
+            if outcome == Outcome::Answered {
+                pool.give_back(engine.address, exchange);
+                body.discard().await;
+            }
+            outcome
+        }
         Err(error) => {
             debug!(engine = %engine.report.id, %error, "engine gave no answer");
             engines.suspect(&engine.report.id);
-            refuse(&mut respond, blame(&error), Rest::Unread(unread)).await
+            refuse(&mut respond, blame(&error), body).await
         }
     }
 }
@@ -93,65 +104,31 @@ pub fn forwarded_headers(from: HeaderMap, engine: &Engine) -> HeaderMap {
     headers
 }
 
-fn outgoing(head: request::Parts, body: Upload, engine: &Engine) -> Request<Upload> {
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method;
-    *request.uri_mut() = head.uri.path_and_query().map_or_else(Default::default, |path| path.clone().into());
-    *request.headers_mut() = forwarded_headers(head.headers, engine);
-    request
-}
-
-const fn blame(error: &engine_pool::Error) -> AgentError {
+const fn blame(error: &exchange::Error) -> AgentError {
     match error {
-        engine_pool::Error::BadAnswer(_) => AgentError::BadAnswer,
-        engine_pool::Error::Connect(_)
-        | engine_pool::Error::ConnectTimeout
-        | engine_pool::Error::NoAnswer(_) => AgentError::EngineUnreachable,
-    }
-}
-
-/// What is left of a request body that nobody wants.
-enum Rest {
-    Whole(RecvStream),
-    Unread(Unread),
-}
-
-impl From<RecvStream> for Rest {
-    fn from(body: RecvStream) -> Self {
-        Self::Whole(body)
+        exchange::Error::BadAnswer => AgentError::BadAnswer,
+        exchange::Error::Io(_)
+        | exchange::Error::ConnectTimeout
+        | exchange::Error::Closed
+        | exchange::Error::CutShort(_) => AgentError::EngineUnreachable,
     }
 }
 
 /// An answer of the agent's own. The body of the request is read on, lest the answer be lost with it.
-async fn refuse(respond: &mut SendResponse<Bytes>, error: AgentError, rest: Rest) -> Outcome {
+async fn refuse(respond: &mut SendResponse<Bytes>, error: AgentError, body: Upload) -> Outcome {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     response.headers_mut().insert(ERROR_HEADER, HeaderValue::from_static(error.as_str()));
     let _ = respond.send_response(response, true);
-    let unread = match rest {
-        Rest::Unread(unread) => unread,
-        Rest::Whole(body) => Upload::of(body).1,
-    };
-    upload::discard(unread).await;
+    body.discard().await;
     Outcome::Refused(error)
 }
 
-async fn relay(
-    response: Response<Incoming>,
-    lease: Lease,
-    mut respond: SendResponse<Bytes>,
-    unread: Unread,
-) -> Outcome {
-    let (head, mut body) = response.into_parts();
-    let Ok(mut stream) = respond.send_response(answer_head(head), body.is_end_stream()) else {
+async fn relay(head: response::Parts, exchange: &mut Exchange, mut respond: SendResponse<Bytes>) -> Outcome {
+    let Ok(mut stream) = respond.send_response(answer_head(head), exchange.is_ended()) else {
         return Outcome::Cancelled;
     };
-    let outcome = if body.is_end_stream() { Outcome::Answered } else { pump(&mut body, &mut stream).await };
-    if outcome == Outcome::Answered {
-        lease.give_back();
-        upload::discard(unread).await;
-    }
-    outcome
+    if exchange.is_ended() { Outcome::Answered } else { pump(exchange, &mut stream).await }
 }
 
 fn answer_head(head: response::Parts) -> Response<()> {
@@ -166,22 +143,26 @@ fn answer_head(head: response::Parts) -> Response<()> {
 }
 
 /// Moves the body, as fast as the server takes it, until it ends or the server resets the stream.
-async fn pump(body: &mut Incoming, stream: &mut SendStream<Bytes>) -> Outcome {
+async fn pump(exchange: &mut Exchange, stream: &mut SendStream<Bytes>) -> Outcome {
     loop {
-        let frame = tokio::select! {
+        let next = tokio::select! {
             biased;
-            frame = poll_fn(|context| std::pin::Pin::new(&mut *body).poll_frame(context)) => frame,
+            next = exchange.next() => next,
             _ = poll_fn(|context| stream.poll_reset(context)) => return Outcome::Cancelled,
         };
-        let data = match frame {
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-            Some(Err(_)) => {
-                stream.send_reset(Reason::INTERNAL_ERROR);
+        let data = match next {
+            Ok(Some(data)) => data,
+            Ok(None) => return end(stream),
+            Err(_) => {
+                // A reset would overtake what the engine did say and is still queued: trailers follow it.
+                let mut trailers = HeaderMap::new();
+                let reason = AgentError::EngineBrokeOff.as_str();
+                trailers.insert(ERROR_HEADER, HeaderValue::from_static(reason));
+                let _ = stream.send_trailers(trailers);
                 return Outcome::EngineBrokeOff;
             }
-            None => return end(stream),
         };
-        let last = body.is_end_stream();
+        let last = exchange.is_ended();
         if !send(stream, data, last).await {
             return Outcome::Cancelled;
         }

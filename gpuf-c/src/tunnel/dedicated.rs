@@ -7,14 +7,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, he
 use http_body_util::{Either, Empty};
 use hyper::{body::Incoming, client, server, service::service_fn, upgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::copy_bidirectional_with_sizes;
+use tokio::{io::copy_bidirectional_with_sizes, net::TcpStream, time::timeout};
 use tracing::debug;
 
-use super::{Error, Shared, answer, dial::ProxyStream, engine_pool};
+use super::{Error, Shared, answer, dial::ProxyStream};
 use crate::engine::Engine;
 
 /// Larger buffers save CPU where bytes are only moved.
 const SPLICE_BUFFER_BYTES: usize = 64 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Body = Either<Incoming, Empty<bytes::Bytes>>;
@@ -83,14 +84,14 @@ fn upgrade_headers(from: HeaderMap, engine: &Engine, upgrade: Option<HeaderValue
 }
 
 async fn ask(engine: &Engine, request: Request<Incoming>) -> Result<Response<Incoming>, AgentError> {
-    let unreachable = |_| AgentError::EngineUnreachable;
-    let io = engine_pool::dial(engine.address).await.map_err(unreachable)?;
-    let handshake = client::conn::http1::handshake(io).await;
+    let tcp = timeout(CONNECT_TIMEOUT, TcpStream::connect(engine.address)).await;
+    let tcp = tcp.ok().and_then(Result::ok).ok_or(AgentError::EngineUnreachable)?;
+    let handshake = client::conn::http1::handshake(TokioIo::new(tcp)).await;
     let (mut sender, connection) = handshake.map_err(|_| AgentError::EngineUnreachable)?;
     tokio::spawn(connection.with_upgrades());
-    sender.send_request(request).await.map_err(|error| match engine_pool::classify(error) {
-        engine_pool::Error::BadAnswer(_) => AgentError::BadAnswer,
-        _ => AgentError::EngineUnreachable,
+    sender.send_request(request).await.map_err(|error| match error.is_parse() || error.is_parse_too_large() {
+        true => AgentError::BadAnswer,
+        false => AgentError::EngineUnreachable,
     })
 }
 

@@ -1,5 +1,7 @@
 //! The data directory: private, whole, and published addresses.
 
+#![cfg(unix)]
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;

@@ -5,6 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -12,8 +13,8 @@ use bytes::Bytes;
 use common::{
     message::ProxyMode,
     tunnel::{
-        BULK_STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES, FRAME_BYTES, HEADER_LIST_BYTES_MAX, PING_EVERY,
-        PING_TIMEOUT, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX,
+        BULK_STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES, ERROR_HEADER, FRAME_BYTES, HEADER_LIST_BYTES_MAX,
+        PING_EVERY, PING_TIMEOUT, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES, STREAMS_PER_CONNECTION_MAX,
     },
 };
 use h2::{
@@ -63,16 +64,18 @@ pub struct Body {
 
 impl Body {
     /// The next bytes, or `None` at the end.
-    pub fn poll_data(
-        &mut self,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<Bytes, Error>>> {
-        let data = std::task::ready!(self.stream.poll_data(context));
-        std::task::Poll::Ready(data.map(|bytes| {
-            let bytes = bytes.map_err(|_| Error::Broken)?;
-            let _ = self.stream.flow_control().release_capacity(bytes.len());
-            Ok(bytes)
-        }))
+    pub fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        let Some(data) = ready!(self.stream.poll_data(context)) else { return self.poll_end(context) };
+        let data = data.map_err(|_| Error::Broken)?;
+        let _ = self.stream.flow_control().release_capacity(data.len());
+        Poll::Ready(Some(Ok(data)))
+    }
+
+    /// An engine that broke off is told of behind what it said.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        let trailers = ready!(self.stream.poll_trailers(context)).map_err(|_| Error::Broken)?;
+        let broke_off = trailers.is_some_and(|trailers| trailers.contains_key(ERROR_HEADER));
+        Poll::Ready(broke_off.then_some(Err(Error::Broken)))
     }
 
     /// Whether nothing follows.
