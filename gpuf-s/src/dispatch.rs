@@ -245,7 +245,7 @@ impl Dispatcher {
         }
         let has_endpoint =
             |candidate: &Candidate| candidate.engine.report.endpoints.contains(wanted.endpoint);
-        if !candidates.iter().any(has_endpoint) {
+        if !candidates.iter().any(|candidate| allowed(candidate) && has_endpoint(candidate)) {
             return Err(Error::UnsupportedEndpoint);
         }
         let load = |index: usize| wanted.load(candidates.get(index)?);

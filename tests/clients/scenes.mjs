@@ -21,7 +21,7 @@ const TOOL = {
 };
 const TOOL_QUESTION = { role: "user", content: "How warm is it?" };
 // A small model repeats what it has seen a few times; that is enough to make it call a tool.
-const TOOL_TURNS = [0, 1, 2];
+const TOOL_TURNS = [0, 1, 2, 3, 4];
 
 export const [baseUrl, key, model, scene] = process.argv.slice(2);
 export const packages = createRequire(`${process.env.GPUF_TEST_ENV}/node/package.json`);

@@ -19,7 +19,7 @@ TOOL_INPUT = {
 }
 TOOL_QUESTION = "How warm is it?"
 # A small model repeats what it has seen a few times; that is enough to make it call a tool.
-TOOL_TURNS = 3
+TOOL_TURNS = 5
 
 
 def openai_tool():

@@ -44,6 +44,9 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let mut wire = Wire { stream, decoder: Decoder::default() };
+    let mut rules = ServerSession::new(shared.timers, Instant::now());
+    let login = wait_for_login(&mut wire, &mut rules).await?;
+    // Behind the login, which may take its time: whoever was removed meanwhile is not let in.
     let owner = match shared.admit(agent).await {
         Ok(owner) => owner,
         Err(error) => {
@@ -52,8 +55,6 @@ pub async fn serve(
             return Err(error);
         }
     };
-    let mut rules = ServerSession::new(shared.timers, Instant::now());
-    let login = wait_for_login(&mut wire, &mut rules).await?;
     let (orders, queue) = mpsc::channel(ORDERS_MAX);
     let tunnel = Tunnel::new(agent, shared.pairing.clone(), orders, shared.dial_timeout);
     let registration = register(shared, Newcomer { id: agent, owner, login, address: from, tunnel });
@@ -149,6 +150,7 @@ impl Session<'_> {
 
     async fn renew(&mut self, request_der: &[u8]) -> Result<(), Error> {
         let agent = self.registration.agent().id;
+        self.shared.admit(agent).await?;
         match self.shared.ca.issue_agent(request_der, agent, UnixSeconds::now()) {
             Ok(chain_der) => self.wire.send(&ServerMessage::Certificate { chain_der }).await,
             Err(error) => {

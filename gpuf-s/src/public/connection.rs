@@ -1,6 +1,15 @@
 //! One caller's connection: permit, TLS, HTTP/1.1 or HTTP/2, and the end of it.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{Request, Response};
 use hyper::{body::Incoming, server::conn, service::service_fn};
@@ -82,7 +91,12 @@ async fn sniff(door: Door, mut tcp: TcpStream, from: SocketAddr) -> Ended {
     let mut begun = Vec::with_capacity(FIRST_READ_BYTES);
     let mut limit = door.shared.limits.first_byte;
     loop {
-        if timeout(limit, tcp.read_buf(&mut begun)).await?? == 0 {
+        let read = tokio::select! {
+            biased;
+            read = timeout(limit, tcp.read_buf(&mut begun)) => read??,
+            () = door.shared.drain.cancelled() => return Ok(()),
+        };
+        if read == 0 {
             return Ok(());
         }
         if begun.starts_with(HTTP2_PREFACE) {
@@ -124,7 +138,9 @@ where
         .serve_connection(TokioIo::new(guard), service)
         .with_upgrades();
     tokio::pin!(connection);
+    // The connection first: a request that has been read is answered, whatever else has happened.
     tokio::select! {
+        biased;
         ended = connection.as_mut() => return Ok(ended?),
         () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
     }
@@ -142,8 +158,11 @@ where
 {
     let header_bytes = u32::try_from(door.shared.limits.heads_bytes_max).unwrap_or(u32::MAX);
     let drain = door.shared.drain.clone();
+    let asked = Arc::new(AtomicBool::new(false));
+    let silent = silence(door.shared.limits.head, asked.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let door = door.clone();
+        asked.store(true, Ordering::Relaxed);
         async move {
             let response: Response<Body> = router::route(&door, request, from.ip(), None).await;
             Ok::<_, Infallible>(response.map(|body| body.paced(door.shared.limits.stalled_caller)))
@@ -162,10 +181,21 @@ where
         .serve_connection(TokioIo::new(io), service);
     tokio::pin!(connection);
     tokio::select! {
+        biased;
         ended = connection.as_mut() => return Ok(ended?),
+        () = silent => return Ok(()),
         () = drain.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     Ok(connection.await?)
+}
+
+/// Completes when nothing was asked within `limit`: the library has no deadline of its own for a
+/// handshake that never comes.
+async fn silence(limit: Duration, asked: Arc<AtomicBool>) {
+    tokio::time::sleep(limit).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// A stream some of whose bytes were read already.

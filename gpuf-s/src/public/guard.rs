@@ -143,8 +143,13 @@ impl<T> Guard<T> {
         let mut kept = 0;
         let mut in_place = true;
         while at < bytes.len() && self.farewell.is_none() {
+            let in_body = self.reader.is_amid_body();
             match self.reader.read(&bytes[at..]) {
                 Ok(Step::Pass(passed)) => {
+                    if !in_body {
+                        self.signals.busy.store(true, Ordering::Relaxed);
+                        self.was_busy = true;
+                    }
                     let count = passed.len();
                     if in_place {
                         kept = at + count;
@@ -154,6 +159,8 @@ impl<T> Guard<T> {
                     at += count;
                 }
                 Ok(Step::Head { head, consumed }) => {
+                    self.signals.busy.store(true, Ordering::Relaxed);
+                    self.was_busy = true;
                     self.checked.extend_from_slice(&head);
                     in_place = false;
                     at += consumed;
@@ -177,11 +184,12 @@ impl<T> Guard<T> {
             self.since = Instant::now();
         }
         self.was_busy = busy;
-        let limit = if self.reader.is_amid_head() {
-            self.timers.head
-        } else if busy || !self.reader.is_between_requests() || self.signals.upgraded.load(Ordering::Relaxed)
-        {
+        // While an answer is under way nothing is awaited of the caller, not even the rest of a next head.
+        let quiet = busy || self.reader.is_amid_body() || self.signals.upgraded.load(Ordering::Relaxed);
+        let limit = if quiet {
             return Poll::Pending;
+        } else if self.reader.is_amid_head() {
+            self.timers.head
         } else if self.fresh {
             self.timers.first_byte
         } else {
@@ -209,7 +217,10 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                 return Poll::Ready(Ok(()));
             }
             if this.farewell.is_some() {
-                return Poll::Ready(Ok(()));
+                // An end here would break off the answer that is under way; the library reads again
+                // behind it. Only a body that is refused is awaited by whoever answers.
+                let answering = this.signals.busy.load(Ordering::Relaxed) && this.last_words.is_none();
+                return if answering { Poll::Pending } else { Poll::Ready(Ok(())) };
             }
             let before = buf.filled().len();
             match Pin::new(&mut this.io).poll_read(context, buf) {

@@ -36,10 +36,20 @@ enum Nested {
 
 #[derive(Deserialize)]
 struct Usage {
-    #[serde(alias = "input_tokens")]
     prompt_tokens: Option<u64>,
-    #[serde(alias = "output_tokens")]
+    input_tokens: Option<u64>,
     completion_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// Some engines write both names.
+    fn tokens(&self) -> Tokens {
+        Tokens {
+            prompt: self.prompt_tokens.or(self.input_tokens),
+            completion: self.completion_tokens.or(self.output_tokens),
+        }
+    }
 }
 
 impl Nested {
@@ -52,9 +62,11 @@ impl Nested {
 }
 
 impl Tokens {
-    /// Reads a whole plain answer.
+    /// Reads a whole plain answer. Engines write their counts last: the last `usage` is looked at first.
     pub fn read_answer(&mut self, body: &[u8]) {
-        if may_count(body)
+        if let Some(usage) = last_usage(body) {
+            self.take_usage(&usage);
+        } else if may_count(body)
             && let Ok(counted) = serde_json::from_slice::<Counted>(body)
         {
             self.take(counted);
@@ -102,15 +114,29 @@ impl Tokens {
         only_counts
     }
 
+    fn take_usage(&mut self, usage: &Usage) {
+        let tokens = usage.tokens();
+        self.prompt = tokens.prompt.or(self.prompt);
+        self.completion = tokens.completion.or(self.completion);
+    }
+
     fn take(&mut self, counted: Counted) {
         let nested = [counted.response, counted.message].into_iter().flatten().filter_map(Nested::usage);
         for usage in nested.chain(counted.usage) {
-            self.prompt = usage.prompt_tokens.or(self.prompt);
-            self.completion = usage.completion_tokens.or(self.completion);
+            self.take_usage(&usage);
         }
         self.prompt = counted.prompt_eval_count.or(self.prompt);
         self.completion = counted.eval_count.or(self.completion);
     }
+}
+
+/// The object after the last `"usage":`. It may stand in a text of the model's: an object of counts
+/// there would have to be escaped, and is none to this reader.
+fn last_usage(body: &[u8]) -> Option<Usage> {
+    let at = memmem::rfind(body, b"\"usage\"")?;
+    let value = body[at + 7..].trim_ascii_start().strip_prefix(b":")?;
+    let usage = serde_json::Deserializer::from_slice(value).into_iter::<Usage>().next()?.ok()?;
+    (usage.tokens() != Tokens::default()).then_some(usage)
 }
 
 /// Most events carry no counts: one search is cheaper than reading them.
@@ -141,6 +167,7 @@ mod tests {
         let answers = [
             r#"{"choices":[{}],"usage":{"prompt_tokens":3,"completion_tokens":5,"total_tokens":8},"id":"x"}"#,
             r#"{"type":"message","usage":{"input_tokens":3,"output_tokens":5}}"#,
+            r#"{"usage":{"prompt_tokens":3,"input_tokens":3,"completion_tokens":5,"output_tokens":5}}"#,
             r#"{"message":{"role":"assistant","content":"hi"},"done":true,"prompt_eval_count":3,"eval_count":5}"#,
             r#"{"response":"text","done":true,"prompt_eval_count":3,"eval_count":5}"#,
             r#"{"object":"response","usage":{"input_tokens":3,"output_tokens":5}}"#,

@@ -24,6 +24,8 @@ use crate::{dispatch, store::Outcome, tunnel};
 /// The last event of a cut stream gets so long to leave before the connection is broken.
 const LAST_EVENT_GRACE: Duration = Duration::from_millis(20);
 
+/// An engine that has said `[DONE]` gets so long to end its answer before it is ended for it.
+const AFTER_DONE: Duration = Duration::from_secs(1);
 /// What a silent stream carries, so that nobody in between takes it for dead.
 const COMMENT: Bytes = Bytes::from_static(b": keep-alive\n\n");
 
@@ -139,6 +141,7 @@ impl Relay {
                     }
                 }
                 Poll::Ready(Ok(None)) => return Poll::Ready(self.finish()),
+                Poll::Ready(Err(_)) if self.done => return Poll::Ready(self.finish()),
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(self.cut(error))),
                 Poll::Pending => return self.poll_timer(context),
             }
@@ -157,17 +160,25 @@ impl Relay {
 
     /// Bytes of the engine to bytes for the caller; `None` when they complete no event.
     fn pass(&mut self, bytes: Bytes) -> Option<Result<Bytes, Cut>> {
-        let (Some(splitter), Some(format)) = (&mut self.splitter, self.format) else {
+        let Some(splitter) = &mut self.splitter else {
             return self.pass_plain(bytes);
         };
         let Ok(whole) = splitter.push(bytes) else { return Some(self.cut(dispatch::Error::Upstream)) };
         if whole.is_empty() {
             return None;
         }
-        let instead = self.flight.tokens.read_events(&whole, format, self.take_out_usage);
-        let out = self.until_done(instead.unwrap_or(whole));
-        self.flight.count(out.len());
+        let out = self.metered(whole);
         (!out.is_empty()).then_some(Ok(out))
+    }
+
+    /// What the caller hears of whole events; they are counted.
+    fn metered(&mut self, events: Bytes) -> Bytes {
+        let instead = self
+            .format
+            .and_then(|format| self.flight.tokens.read_events(&events, format, self.take_out_usage));
+        let out = self.until_done(instead.unwrap_or(events));
+        self.flight.count(out.len());
+        out
     }
 
     /// Whatever an engine says after its `[DONE]`, the caller hears it once.
@@ -179,6 +190,8 @@ impl Relay {
             && let Some(end) = events::done_end(&run)
         {
             self.done = true;
+            self.deadline = self.deadline.min(Instant::now() + AFTER_DONE);
+            self.timer.as_mut().reset(self.deadline);
             run.truncate(end);
         }
         run
@@ -192,6 +205,10 @@ impl Relay {
             }
         }
         self.flight.count(bytes.len());
+        // Nobody asks for more than the announced length: the end is here, not at another poll.
+        if self.left == Some(0) {
+            self.close(Outcome::Ok);
+        }
         Some(Ok(bytes))
     }
 
@@ -199,12 +216,16 @@ impl Relay {
         if self.left.is_some_and(|left| left > 0) {
             return Some(self.cut(dispatch::Error::Upstream));
         }
+        self.close(Outcome::Ok);
+        let rest = self.splitter.as_mut().map(Splitter::finish).unwrap_or_default();
+        let rest = self.metered(rest);
+        (!rest.is_empty()).then_some(Ok(rest))
+    }
+
+    fn close(&mut self, outcome: Outcome) {
         self.state = State::Ended;
         self.source = None;
-        let rest = self.splitter.as_mut().map(Splitter::finish).unwrap_or_default();
-        let rest = self.until_done(rest);
-        self.flight.end(Outcome::Ok);
-        (!rest.is_empty()).then_some(Ok(rest))
+        self.flight.end(outcome);
     }
 
     /// Tells the caller of a stream that it ends early, then breaks the connection.
@@ -226,11 +247,14 @@ impl Relay {
             ready!(self.timer.as_mut().poll(context));
             let now = Instant::now();
             let end = self.deadline.min(self.heard + self.timers.token_gap);
+            if now >= end && self.done {
+                return Poll::Ready(self.finish());
+            }
             if now >= end {
                 return Poll::Ready(Some(self.cut(dispatch::Error::UpstreamTimeout)));
             }
             let comment_due = self.heard.max(self.commented) + self.timers.comment;
-            let comments = self.format == Some(Format::Sse);
+            let comments = self.format == Some(Format::Sse) && !self.done;
             if comments && now >= comment_due {
                 self.commented = now;
                 self.timer.as_mut().reset(end.min(now + self.timers.comment));

@@ -139,5 +139,5 @@ async fn splice(ours: OnUpgrade, theirs: OnUpgrade, mut flight: Flight) {
     if let Ok((_, answered)) = moved {
         flight.count(usize::try_from(answered).unwrap_or(usize::MAX));
     }
-    flight.end(Outcome::Ok);
+    flight.end(if moved.is_ok() { Outcome::Ok } else { Outcome::Aborted });
 }

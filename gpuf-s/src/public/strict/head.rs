@@ -2,19 +2,15 @@
 
 use super::{Framing, HEADERS_MAX, HeadLimits, LINE_BYTES_MAX, Refusal};
 
-/// Refuses bare CR, bare LF and NUL, wherever they are.
+/// Refuses bare CR, bare LF and NUL, wherever they are. The last byte may be a CR whose LF is to come.
 pub fn check_bytes(head: &[u8]) -> Result<(), Refusal> {
-    let mut before = 0;
-    for (at, &byte) in head.iter().enumerate() {
-        let bad = match byte {
-            b'\n' => before != b'\r',
-            0 => true,
-            _ => before == b'\r',
-        };
-        if bad && at > 0 || byte == b'\n' && at == 0 {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &head[at..]) {
+        let (byte, next) = (head[at + found], head.get(at + found + 1));
+        if byte != b'\r' || next.is_some_and(|&next| next != b'\n') {
             return Err(Refusal::Malformed);
         }
-        before = byte;
+        at = (at + found + 2).min(head.len());
     }
     Ok(())
 }
