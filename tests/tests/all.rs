@@ -38,6 +38,7 @@ mod all {
     mod closes_without_notice;
     mod drains;
     mod early_answers;
+    mod ends_of_answers;
     mod error_shapes;
     mod headers;
     mod installing;

@@ -9,13 +9,14 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Sleep, sleep_until},
@@ -51,10 +52,29 @@ pub enum Farewell {
 }
 
 /// What requests of a connection tell its guard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Signals {
+    began: Instant,
     busy: AtomicBool,
     upgraded: AtomicBool,
+    /// When the last request ended, milliseconds after `began`.
+    idle_at_ms: AtomicU64,
+    /// Set while the guard waits for the request to end.
+    awaited: AtomicBool,
+    guard: AtomicWaker,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            busy: AtomicBool::new(false),
+            upgraded: AtomicBool::new(false),
+            idle_at_ms: AtomicU64::new(0),
+            awaited: AtomicBool::new(false),
+            guard: AtomicWaker::new(),
+        }
+    }
 }
 
 impl Signals {
@@ -68,6 +88,24 @@ impl Signals {
     pub fn upgrade(&self) {
         self.upgraded.store(true, Ordering::Relaxed);
     }
+
+    fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    fn is_upgraded(&self) -> bool {
+        self.upgraded.load(Ordering::Relaxed)
+    }
+
+    fn idle_since(&self) -> Instant {
+        self.began + Duration::from_millis(self.idle_at_ms.load(Ordering::Relaxed))
+    }
+
+    /// The guard looks again when the request has ended.
+    fn wait_for_end(&self, context: &Context<'_>) {
+        self.guard.register(context.waker());
+        self.awaited.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A request that is being answered.
@@ -76,7 +114,13 @@ pub struct Busy(Arc<Signals>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
+        let idle_at_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.idle_at_ms.store(idle_at_ms, Ordering::Relaxed);
         self.0.busy.store(false, Ordering::Relaxed);
+        // The library does not ask for more by itself once its read was pending.
+        if self.0.awaited.swap(false, Ordering::Relaxed) {
+            self.0.guard.wake();
+        }
     }
 }
 
@@ -95,7 +139,6 @@ pub struct Guard<T> {
     last_words: Option<Bytes>,
     lingered: usize,
     fresh: bool,
-    was_busy: bool,
     since: Instant,
     read_timer: Timer,
     write_timer: Timer,
@@ -123,7 +166,6 @@ impl<T> Guard<T> {
             last_words: None,
             lingered: 0,
             fresh: begun.is_empty(),
-            was_busy: false,
             since: Instant::now(),
             read_timer: Timer::default(),
             write_timer: Timer::default(),
@@ -148,7 +190,6 @@ impl<T> Guard<T> {
                 Ok(Step::Pass(passed)) => {
                     if !in_body {
                         self.signals.busy.store(true, Ordering::Relaxed);
-                        self.was_busy = true;
                     }
                     let count = passed.len();
                     if in_place {
@@ -160,7 +201,6 @@ impl<T> Guard<T> {
                 }
                 Ok(Step::Head { head, consumed }) => {
                     self.signals.busy.store(true, Ordering::Relaxed);
-                    self.was_busy = true;
                     self.checked.extend_from_slice(&head);
                     in_place = false;
                     at += consumed;
@@ -177,25 +217,25 @@ impl<T> Guard<T> {
         kept
     }
 
-    /// Notes how long what is awaited has been awaited; when that is too long, it ends.
+    /// Completes when what is awaited of the caller has been awaited for too long.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let busy = self.signals.busy.load(Ordering::Relaxed);
-        if self.was_busy && !busy {
-            self.since = Instant::now();
-        }
-        self.was_busy = busy;
         // While an answer is under way nothing is awaited of the caller, not even the rest of a next head.
-        let quiet = busy || self.reader.is_amid_body() || self.signals.upgraded.load(Ordering::Relaxed);
-        let limit = if quiet {
-            return Poll::Pending;
-        } else if self.reader.is_amid_head() {
+        if self.signals.is_busy() || self.reader.is_amid_body() || self.signals.is_upgraded() {
+            if self.reader.is_amid_head() {
+                self.signals.wait_for_end(context);
+            }
+            // The library may not look again before the connection is idle: this timer does.
+            return self.read_timer.poll(Instant::now() + self.timers.keep_alive, context);
+        }
+        let since = self.since.max(self.signals.idle_since());
+        let limit = if self.reader.is_amid_head() {
             self.timers.head
         } else if self.fresh {
             self.timers.first_byte
         } else {
             self.timers.keep_alive
         };
-        ready!(self.read_timer.poll(self.since + limit, context));
+        ready!(self.read_timer.poll(since + limit, context));
         if self.reader.is_amid_head() {
             self.farewell = Some(Farewell::HeadTimeout);
         }
@@ -219,8 +259,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
             if this.farewell.is_some() {
                 // An end here would break off the answer that is under way; the library reads again
                 // behind it. Only a body that is refused is awaited by whoever answers.
-                let answering = this.signals.busy.load(Ordering::Relaxed) && this.last_words.is_none();
-                return if answering { Poll::Pending } else { Poll::Ready(Ok(())) };
+                if this.signals.is_busy() && this.last_words.is_none() {
+                    this.signals.wait_for_end(context);
+                    return Poll::Pending;
+                }
+                return Poll::Ready(Ok(()));
             }
             let before = buf.filled().len();
             match Pin::new(&mut this.io).poll_read(context, buf) {
@@ -230,7 +273,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
             }
             let count = buf.filled().len() - before;
             this.ended = count == 0;
-            if this.ended || this.signals.upgraded.load(Ordering::Relaxed) {
+            if this.ended || this.signals.is_upgraded() {
                 return Poll::Ready(Ok(()));
             }
             let began = this.reader.is_between_requests();
@@ -318,7 +361,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<T> {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         // Nobody waits for the goodbye of a connection that the caller has closed.
-        if this.ended && this.farewell.is_none() && !this.signals.upgraded.load(Ordering::Relaxed) {
+        if this.ended && this.farewell.is_none() && !this.signals.is_upgraded() {
             return Poll::Ready(Ok(()));
         }
         if this.lingered == 0 {

@@ -1,7 +1,7 @@
 //! Callers as they are: the official clients for Python and Node, unchanged, through the whole chain.
 //!
 //! The OpenAI and Anthropic clients talk to a real llama.cpp server, and what they see through the gateway is
-//! what they see without it. There is no Ollama package to install from, so its clients talk to the simulated
+//! what they see without it. No package registry has Ollama ready to run, so its clients talk to the simulated
 //! engine, which answers as Ollama does. Nothing here judges what a model says, or how fast.
 
 use std::time::Duration;
