@@ -187,6 +187,7 @@ impl Tunnel {
 
     async fn wait_for_connection(&self, mode: ProxyMode, worker: usize) -> Result<Arc<Connection>, Error> {
         let deadline = tokio::time::Instant::now() + self.shared.dial_timeout;
+        let mut paused = false;
         loop {
             let settled = self.shared.settled.notified();
             tokio::pin!(settled);
@@ -194,11 +195,28 @@ impl Tunnel {
             if let Some(connection) = self.pick(mode, worker) {
                 return Ok(connection);
             }
-            if self.is_closed() || *self.dialling().count(mode) == 0 {
+            if self.is_closed() || tokio::time::Instant::now() >= deadline {
                 return Err(Error::NoConnection);
             }
-            timeout_at(deadline, settled).await.map_err(|_| Error::NoConnection)?;
+            // Where dialling just failed, it is tried once more after its pause: what cut the connections
+            // may have cut the next one, too. An agent that keeps saying no is not waited for.
+            let until = match self.next_dial(mode) {
+                Some(_) if paused => return Err(Error::NoConnection),
+                Some(next) => {
+                    paused = true;
+                    deadline.min(next.into())
+                }
+                None => deadline,
+            };
+            let _ = timeout_at(until, settled).await;
         }
+    }
+
+    /// When the next dialling is due, unless one is under way.
+    fn next_dial(&self, mode: ProxyMode) -> Option<Instant> {
+        let mut dialling = self.dialling();
+        let under_way = *dialling.count(mode) > 0;
+        dialling.hold_until.filter(|_| !under_way)
     }
 
     /// Asks for as many connections as are missing.
