@@ -169,7 +169,9 @@ impl Cli {
 /// what goes wrong.
 fn start_log(command: &Command) {
     let level = match command {
-        Command::Serve(_) | Command::Quickstart(_) => "info",
+        Command::Serve(_) => "info",
+        // Its reader wants the guide, and no lines in between.
+        Command::Quickstart(_) => "warn",
         Command::Keys(_)
         | Command::JoinToken(_)
         | Command::Agents(_)
