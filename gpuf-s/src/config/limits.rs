@@ -89,9 +89,9 @@ limits! {
     session_dead_ms => session_dead = 25_000;
     /// At shutdown: not ready, but still serving, for this long.
     drain_lame_ms => drain_lame = 5_000;
-    /// At shutdown: plain requests may take this long.
+    /// At shutdown, for plain requests: checked, and not yet told apart from `drain_stream_ms`.
     drain_plain_ms => drain_plain = 30_000;
-    /// At shutdown: streams may take this long.
+    /// At shutdown: what runs may take this long.
     drain_stream_ms => drain_stream = 600_000;
     ---
     /// Request body, bytes; above it 413.
