@@ -7,7 +7,7 @@ mod pairing;
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -63,7 +63,6 @@ struct Shared {
     dialling: Mutex<Dialling>,
     settled: Notify,
     closed: AtomicBool,
-    opened_us: AtomicU64,
 }
 
 /// Connections that were asked for and are not there yet.
@@ -102,7 +101,6 @@ impl Tunnel {
                 dialling: Mutex::default(),
                 settled: Notify::new(),
                 closed: AtomicBool::new(false),
-                opened_us: AtomicU64::new(0),
             }),
         }
     }
@@ -141,13 +139,10 @@ impl Tunnel {
         self.shared.connections.load().len() + self.shared.bulk.load().len()
     }
 
-    /// How long the last dialling took, from the order to the pairing.
-    pub fn open_time(&self) -> Option<Duration> {
-        let micros = self.shared.opened_us.load(Ordering::Relaxed);
-        (micros > 0).then(|| Duration::from_micros(micros))
-    }
-
-    /// Whether `id` was asked of this agent and nothing has come of it.
+    /// Whoever waits for `id` need not: the agent cannot dial.
+    ///
+    /// # Errors
+    /// [`NotYours`] when it was asked of another agent.
     pub fn fail_dial(&self, id: ProxyConnId) -> Result<(), NotYours> {
         self.shared.pairing.fail(id, self.shared.agent)
     }
@@ -285,9 +280,8 @@ impl Tunnel {
         shared.orders.try_send(order).map_err(|_| Error::NoConnection)?;
         let presented = tokio::time::timeout(shared.dial_timeout, awaited.presented()).await;
         let presented = presented.ok().flatten().ok_or(Error::NoConnection)?;
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        shared.opened_us.store(micros.max(1), Ordering::Relaxed);
-        info!(agent = %shared.agent.short(), ?mode, open_ms = micros / 1000, "opened proxy connection");
+        let open_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        info!(agent = %shared.agent.short(), ?mode, open_ms, "opened proxy connection");
         Ok(presented)
     }
 
