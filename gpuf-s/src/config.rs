@@ -4,10 +4,12 @@ mod environment;
 mod file;
 mod limits;
 mod settings;
+mod state;
 
 pub use environment::Environment;
 pub use limits::Limits;
 pub use settings::{Place, Settings};
+pub use state::State;
 
 use std::{
     fmt,
@@ -17,7 +19,11 @@ use std::{
     str::FromStr,
 };
 
-use crate::auth::{StaticKey, ca::CertificateFiles, key::WeakKey};
+use crate::{
+    auth::{StaticKey, ca::CertificateFiles, key::WeakKey},
+    bus::BadOption,
+    secret::SecretUrl,
+};
 
 /// Control port unless told otherwise.
 pub const CONTROL_PORT: u16 = 17000;
@@ -68,19 +74,22 @@ pub enum Error {
     /// Two listeners on one address.
     #[error("{0} and {1} cannot both listen on {2}")]
     SamePort(&'static str, &'static str, SocketAddr),
-    /// A shelf that this version does not have.
-    #[error(
-        "{name} {given} is not supported: this version keeps its state in the data directory. \
-             Leave it out{hint}"
-    )]
-    Unsupported {
+    /// An address of a server that is none of ours.
+    #[error("{name} {given} is not supported; give {wanted}")]
+    Url {
         /// The setting.
         name: &'static str,
-        /// Its value without credentials.
-        given: String,
+        /// Its value.
+        given: SecretUrl,
         /// What would work.
-        hint: &'static str,
+        wanted: &'static str,
     },
+    /// Not a part of a topic's name.
+    #[error("--topic-prefix {0:?} is not up to 64 letters, digits, dots, dashes and underscores")]
+    TopicPrefix(String),
+    /// A setting of the Kafka client.
+    #[error("--kafka-config: {0}")]
+    Kafka(#[from] BadOption),
     /// The static key is no secret.
     #[error(transparent)]
     WeakKey(#[from] WeakKey),
@@ -135,22 +144,13 @@ impl fmt::Display for Host {
     }
 }
 
-/// Where keys, agents and usage are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Database {
-    /// In the data directory.
-    Embedded,
-    /// In an SQLite file elsewhere.
-    File(PathBuf),
-}
-
 /// Everything that the server was told.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The data directory.
     pub data_dir: PathBuf,
     /// Where state is kept.
-    pub database: Database,
+    pub state: State,
     /// Where agents' control sessions arrive.
     pub control: SocketAddr,
     /// Where agents' proxy connections arrive.
@@ -201,7 +201,7 @@ impl Config {
             SocketAddr::new(settings.api_bind.unwrap_or(loopback), settings.api_port.unwrap_or(API_PORT));
         let config = Self {
             data_dir,
-            database: database(&settings)?,
+            state: State::check(&settings)?,
             control: at(settings.control_port, CONTROL_PORT),
             proxy: at(settings.proxy_port, PROXY_PORT),
             public: at(settings.public_port, PUBLIC_PORT),
@@ -269,36 +269,9 @@ fn parse_host(name: &'static str, host: String) -> Result<Host, Error> {
     host.parse().map_err(|()| Error::Host(name, host))
 }
 
-fn database(settings: &Settings) -> Result<Database, Error> {
-    let unsupported =
-        |name, given: &str, hint| Err(Error::Unsupported { name, given: without_credentials(given), hint });
-    if let Some(url) = &settings.redis_url {
-        return unsupported("--redis-url", url, "");
-    }
-    if let Some(server) = &settings.bootstrap_server {
-        return unsupported("--bootstrap-server", server, "");
-    }
-    let Some(url) = &settings.database_url else { return Ok(Database::Embedded) };
-    match sqlite_file(url) {
-        Some(path) => Ok(Database::File(path)),
-        None => unsupported("--database-url", url, ", or give a file: sqlite:///path/to/gpuf.db"),
-    }
-}
-
-/// The file that a `sqlite:` URL names: one that lasts, and no options.
-fn sqlite_file(url: &str) -> Option<PathBuf> {
-    let path = url.strip_prefix("sqlite:")?;
-    let path = path.strip_prefix("//").unwrap_or(path);
-    let lasting = !path.is_empty() && !path.starts_with(':') && !path.contains('?');
-    lasting.then(|| path.into())
-}
-
-/// A URL's scheme and host: what is between them may be a password.
-fn without_credentials(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
-    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-    let host = host.split(['/', '?']).next().unwrap_or_default();
-    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
+fn in_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Error> {
+    let inside = (min..=max).contains(&value);
+    inside.then_some(value).ok_or(Error::Range { name, min, max, value })
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub mod auth;
 pub mod balance;
 pub mod registry;
 
+pub mod bus;
 pub mod data_dir;
 pub mod net;
+pub mod secret;
 pub mod store;

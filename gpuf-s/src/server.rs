@@ -25,7 +25,7 @@ use tracing::{info, warn};
 use crate::{
     api::Api,
     auth::{AdminToken, Authenticator, Ca, admin, ca},
-    config::{Config, Database},
+    config::Config,
     control::{self, Control, TlsConfigs},
     data_dir::{self, Addresses, DataDir, PublishedAddresses},
     dispatch::{self, Dispatcher},
@@ -163,10 +163,7 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self, Error> {
         let data = DataDir::open(&config.data_dir)?;
         let admin = AdminToken::open(&data)?;
-        let store = match &config.database {
-            Database::Embedded => Store::open(&data).await?,
-            Database::File(path) => Store::open_file(path).await?,
-        };
+        let store = Store::open(&config.state.database, &data).await?;
         let advertised = config.advertise.as_ref().map(crate::config::Host::as_str);
         let own = config.proxy_certificate.as_ref();
         let ca = Arc::new(Ca::open(&data, advertised, own, UnixSeconds::now())?);

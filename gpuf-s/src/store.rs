@@ -13,11 +13,11 @@ pub use rows::{
 };
 pub use usage::{Outcome, UsageFilter, UsageRecord};
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use common::AgentId;
 
-use crate::data_dir::DataDir;
+use crate::{data_dir::DataDir, secret::SecretUrl};
 
 /// How long a statement waits for a connection.
 pub const ACQUIRE_DEADLINE: Duration = Duration::from_millis(500);
@@ -63,6 +63,17 @@ pub enum Enrolment {
     BadToken,
     /// Another agent has the id; the token is not spent.
     IdTaken,
+}
+
+/// Where keys, agents, usage and heartbeats are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// In the data directory.
+    Embedded,
+    /// In an SQLite file elsewhere.
+    File(PathBuf),
+    /// In a PostgreSQL.
+    Postgres(SecretUrl),
 }
 
 /// Handle of an open store; clones share it.
@@ -121,11 +132,25 @@ delegate! {
 }
 
 impl Store {
-    /// Opens the embedded store in the data directory, making and migrating it as needed.
+    /// Opens the store, making and migrating it as needed.
     ///
     /// # Errors
-    /// [`Error::Open`] when it is no database of ours or of a later version, or the disk refuses.
-    pub async fn open(data: &DataDir) -> Result<Self, Error> {
+    /// [`Error::Open`] when it is no database of ours or of a later version, or cannot be reached or written.
+    pub async fn open(database: &Database, data: &DataDir) -> Result<Self, Error> {
+        match database {
+            Database::Embedded => Self::embedded(data).await,
+            Database::File(path) => sqlite::Sqlite::open_file(path).await.map(Self::Sqlite),
+            Database::Postgres(url) => {
+                Err(Error::Open { at: url.to_string(), reason: "PostgreSQL is not there yet".into() })
+            }
+        }
+    }
+
+    /// Opens the store in the data directory.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn embedded(data: &DataDir) -> Result<Self, Error> {
         sqlite::Sqlite::open(data).await.map(Self::Sqlite)
     }
 
@@ -134,14 +159,6 @@ impl Store {
         match self {
             Self::Sqlite(store) => store.close().await,
         }
-    }
-
-    /// Opens the embedded store at another path than the data directory's.
-    ///
-    /// # Errors
-    /// As [`Self::open`].
-    pub async fn open_file(path: &std::path::Path) -> Result<Self, Error> {
-        sqlite::Sqlite::open_file(path).await.map(Self::Sqlite)
     }
 }
 

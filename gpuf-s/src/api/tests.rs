@@ -76,7 +76,7 @@ impl Bench {
     async fn with(fleet: Agents) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
-        let store = Store::open(&data).await.unwrap();
+        let store = Store::embedded(&data).await.unwrap();
         let admin = AdminToken::open(&data).unwrap();
         let (authenticator, keeper) = Authenticator::new(store.clone(), None, Instant::now());
         let shutdown = CancellationToken::new();

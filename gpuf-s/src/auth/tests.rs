@@ -26,7 +26,7 @@ impl Bench {
 
     async fn with_static(key: Option<StaticKey>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&DataDir::open(folder.path()).unwrap()).await.unwrap();
+        let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
         let began = Instant::now();
         let (authenticator, keeper) = Authenticator::new(store.clone(), key, began);
         let closing = CancellationToken::new();

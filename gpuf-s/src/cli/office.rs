@@ -9,7 +9,7 @@ use crate::{
         Ca, Desk,
         desk::{KeyMade, KeyView, KeyWish, Revoked, TokenMade, TokenView, TokenWish},
     },
-    config::{Config, Database},
+    config::Config,
     data_dir::{Addresses, DataDir},
     store::{KeyId, Store, TokenId, UnixSeconds},
 };
@@ -34,10 +34,7 @@ impl Office {
 
     async fn open_folder(config: &Config) -> Result<Self, Error> {
         let data = DataDir::open(&config.data_dir)?;
-        let store = match &config.database {
-            Database::Embedded => Store::open(&data).await?,
-            Database::File(path) => Store::open_file(path).await?,
-        };
+        let store = Store::open(&config.state.database, &data).await?;
         let ca = open_ca(config, &data)?;
         Ok(Self::Folder(Box::new(Desk {
             store,

@@ -11,6 +11,10 @@ pub struct Environment {
     pub database_url: Option<String>,
     /// `REDIS_URL`.
     pub redis_url: Option<String>,
+    /// `BOOTSTRAP_SERVER`.
+    pub bootstrap_server: Option<String>,
+    /// `KAFKA_CONFIG`: the values of `--kafka-config`, which may be secrets.
+    pub kafka_config: Option<String>,
     /// `API_KEY`.
     pub api_key: Option<String>,
     /// `GPUF_DATA_DIR`, or `STATE_DIRECTORY` as systemd sets it.
@@ -34,6 +38,8 @@ impl Environment {
         Self {
             database_url: text("DATABASE_URL"),
             redis_url: text("REDIS_URL"),
+            bootstrap_server: text("BOOTSTRAP_SERVER"),
+            kafka_config: text("KAFKA_CONFIG"),
             api_key: text("API_KEY"),
             data_dir: path("GPUF_DATA_DIR").or_else(|| path("STATE_DIRECTORY")),
             config: path("GPUF_CONFIG"),
@@ -49,6 +55,8 @@ impl Environment {
         Settings {
             database_url: self.database_url,
             redis_url: self.redis_url,
+            bootstrap_server: self.bootstrap_server,
+            kafka_config: self.kafka_config.map(|list| list.split(',').map(str::to_owned).collect()),
             api_key: self.api_key,
             ..Settings::default()
         }

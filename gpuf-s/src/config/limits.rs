@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Error;
+use super::{Error, in_range};
 
 /// The longest time limit that may be set: a day.
 const MS_MAX: u64 = 24 * 3600 * 1000;
@@ -51,11 +51,6 @@ macro_rules! limits {
             }
         }
     };
-}
-
-fn in_range(name: &'static str, value: u64, min: u64, max: u64) -> Result<u64, Error> {
-    let inside = (min..=max).contains(&value);
-    inside.then_some(value).ok_or(Error::Range { name, min, max, value })
 }
 
 limits! {

@@ -66,15 +66,35 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", help_heading = "Keys and certificates")]
     pub public_tls_key: Option<PathBuf>,
 
-    /// Where keys, agents and usage are kept: sqlite:///FILE [env: DATABASE_URL] [default: in the data folder]
+    /// Where keys, agents and usage are kept: postgres://USER:PASSWORD@HOST/DATABASE or sqlite:///FILE
+    /// [env: DATABASE_URL] [default: in the data folder]
     #[arg(long, value_name = "URL", help_heading = "State")]
     pub database_url: Option<String>,
-    /// Shared cache; refused by this version [env: REDIS_URL]
+    /// Redis that servers share for looked-up keys: redis://HOST or rediss://HOST [env: REDIS_URL] [default:
+    /// in memory]
     #[arg(long, value_name = "URL", help_heading = "State")]
     pub redis_url: Option<String>,
-    /// Kafka bootstrap server; refused by this version
-    #[arg(long, value_name = "HOST:PORT", help_heading = "State")]
+    /// Kafka that heartbeats and usage go through [env: BOOTSTRAP_SERVER] [default: straight into the database]
+    #[arg(long, value_name = "HOST:PORT,…", help_heading = "State")]
     pub bootstrap_server: Option<String>,
+    /// Further client settings for Kafka, as librdkafka names them; security.protocol and sasl.* among them
+    #[arg(long, value_name = "NAME=VALUE,…", value_delimiter = ',', help_heading = "State")]
+    pub kafka_config: Option<Vec<String>>,
+    /// What the names of the topics begin with, for several fleets on one Kafka
+    #[arg(long, value_name = "TEXT", help_heading = "State")]
+    pub topic_prefix: Option<String>,
+    /// Partitions of a topic that does not exist yet [default: 8]
+    #[arg(long, value_name = "N", help_heading = "State")]
+    pub topic_partitions: Option<u16>,
+    /// Whether this process also stores what arrives in Kafka; off where heartbeat_consumer runs [default: true]
+    #[arg(long, value_name = "BOOL", help_heading = "State")]
+    pub consumer: Option<bool>,
+    /// Days for which single heartbeats are kept; figures per day stay [default: 30]
+    #[arg(long, value_name = "DAYS", help_heading = "State")]
+    pub heartbeat_days: Option<u16>,
+    /// Folder with the authority that several servers share; made at the first start [default: in the data folder]
+    #[arg(long, value_name = "DIR", help_heading = "State")]
+    pub authority_dir: Option<PathBuf>,
 
     /// Only in the file: a flag of that name belongs to [`Place`].
     #[arg(skip)]
@@ -112,6 +132,12 @@ impl Settings {
             database_url: self.database_url.or(lower.database_url),
             redis_url: self.redis_url.or(lower.redis_url),
             bootstrap_server: self.bootstrap_server.or(lower.bootstrap_server),
+            kafka_config: self.kafka_config.or(lower.kafka_config),
+            topic_prefix: self.topic_prefix.or(lower.topic_prefix),
+            topic_partitions: self.topic_partitions.or(lower.topic_partitions),
+            consumer: self.consumer.or(lower.consumer),
+            heartbeat_days: self.heartbeat_days.or(lower.heartbeat_days),
+            authority_dir: self.authority_dir.or(lower.authority_dir),
             data_dir: self.data_dir.or(lower.data_dir),
             limits: self.limits.or(lower.limits),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::*;
+use crate::store::Database;
 
 #[derive(Parser)]
 struct Line {
@@ -48,7 +49,7 @@ fn without_anything_the_defaults_hold() {
     let bench = Bench::new();
     let config = bench.load(&[]).unwrap();
     assert_eq!(config.data_dir, bench.folder.path().join("data"));
-    assert_eq!(config.database, Database::Embedded);
+    assert_eq!(config.state.database, Database::Embedded);
     let ports = [config.control, config.proxy, config.public, config.api].map(|address| address.to_string());
     assert_eq!(ports, ["0.0.0.0:17000", "0.0.0.0:17001", "0.0.0.0:18080", "127.0.0.1:18081"]);
     assert_eq!(config.limits, Limits::default());
@@ -79,11 +80,11 @@ fn the_limits_are_those_of_the_contract() {
 fn flags_stand_before_the_environment_before_the_file() {
     let file = "database_url = 'sqlite:file.db'\ncontrol_port = 1\nproxy_port = 2\nworkers = 3\n";
     let mut bench = Bench::new().file(file);
-    assert_eq!(bench.load(&[]).unwrap().database, Database::File("file.db".into()));
+    assert_eq!(bench.load(&[]).unwrap().state.database, Database::File("file.db".into()));
     bench.environment.database_url = Some("sqlite://env.db".into());
-    assert_eq!(bench.load(&[]).unwrap().database, Database::File("env.db".into()));
+    assert_eq!(bench.load(&[]).unwrap().state.database, Database::File("env.db".into()));
     let config = bench.load(&["--database-url", "sqlite:///flag.db", "--control-port", "9"]).unwrap();
-    assert_eq!(config.database, Database::File("/flag.db".into()));
+    assert_eq!(config.state.database, Database::File("/flag.db".into()));
     assert_eq!((config.control.port(), config.proxy.port(), config.workers.get()), (9, 2, 3));
 }
 
@@ -143,16 +144,37 @@ fn values_out_of_range_are_refused() {
 }
 
 #[test]
-fn shelves_that_are_not_there_are_refused_without_telling_the_password() {
-    let refused = Bench::new().refused(&["--database-url", "postgres://me:hunter2@db.example/gpuf?x=y"]);
-    assert!(refused.contains("postgres://db.example") && !refused.contains("hunter2"), "{refused}");
-    for arguments in [["--redis-url", "redis://:hunter2@r"], ["--bootstrap-server", "k:9092"]] {
-        let refused = Bench::new().refused(&arguments);
-        assert!(refused.contains(arguments[0]) && !refused.contains("hunter2"), "{refused}");
+fn shelves_are_moved_by_their_urls() {
+    let mut bench = Bench::new();
+    let url = "postgres://me:hunter2@db.example/gpuf";
+    let config = bench.load(&["--database-url", url, "--redis-url", "rediss://:hunter2@r"]).unwrap();
+    assert_eq!(config.state.database, Database::Postgres(SecretUrl::new(url.into())));
+    assert!(config.state.kafka.is_none() && config.state.consumer);
+    assert!(!format!("{config:?}").contains("hunter2"), "a configuration prints no password");
+    bench.environment.bootstrap_server = Some("a:1,b:2".into());
+    bench.environment.kafka_config = Some("security.protocol=SASL_SSL,sasl.password=hunter2".into());
+    let kafka = bench.load(&["--topic-partitions", "3", "--topic-prefix", "lab."]).unwrap().state.kafka.unwrap();
+    assert_eq!((kafka.servers.as_str(), kafka.partitions, kafka.topic_prefix.as_str()), ("a:1,b:2", 3, "lab."));
+    assert_eq!(kafka.options[1], ("sasl.password".to_owned(), "hunter2".to_owned()));
+}
+
+#[test]
+fn what_is_no_shelf_of_ours_is_refused_without_telling_the_password() {
+    for (flag, value) in [
+        ("--database-url", "mysql://me:hunter2@db.example/gpuf?x=y"),
+        ("--redis-url", "http://:hunter2@r"),
+        ("--bootstrap-server", "hunter2@k"),
+    ] {
+        let refused = Bench::new().refused(&[flag, value]);
+        assert!(refused.contains(flag) && !refused.contains("hunter2"), "{refused}");
     }
-    for url in ["sqlite::memory:", "sqlite:", "sqlite://", "sqlite://a.db?mode=memory", "mysql://x", "a.db"] {
+    for url in ["sqlite::memory:", "sqlite:", "sqlite://", "sqlite://a.db?mode=memory", "a.db"] {
         assert!(Bench::new().refused(&["--database-url", url]).contains("not supported"), "{url}");
     }
+    let kafka = |more: &[&str]| Bench::new().refused(&[&["--bootstrap-server", "k:9092"], more].concat());
+    assert!(kafka(&["--kafka-config", "acks=1"]).contains("acks cannot be changed"));
+    assert!(kafka(&["--topic-prefix", "a b"]).contains("--topic-prefix"));
+    assert!(kafka(&["--topic-partitions", "0"]).contains("topic_partitions must be between 1"));
 }
 
 #[test]

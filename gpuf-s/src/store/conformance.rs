@@ -29,7 +29,7 @@ async fn conforms(store: &Store) {
 #[tokio::test]
 async fn sqlite_conforms() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&DataDir::open(folder.path()).unwrap()).await.unwrap();
+    let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
     conforms(&store).await;
     store.close().await;
 }

@@ -14,13 +14,17 @@ type Row = (&'static str, &'static [&'static str]);
 /// `gpuf-s`, from the ground up. A room imports only from rows above its own; [`UPWARD`] has the exceptions.
 const SERVER: &[Row] = &[
     // Shelves.
+    ("secret", &[]),
     ("data_dir", &[]),
-    ("store", &["data_dir"]),
+    ("store", &["data_dir", "secret"]),
+    ("cache", &["secret", "store"]),
+    ("bus", &["outbox"]),
+    ("outbox", &["data_dir"]),
     // Decisions.
     ("balance", &[]),
     ("auth", &["data_dir", "store"]),
     // What the operator wants is checked types: of a key, of certificates.
-    ("config", &["auth"]),
+    ("config", &["auth", "bus", "secret", "store"]),
     ("net", &["config"]),
     ("registry", &["balance", "store", "tunnel"]),
     // Movement.

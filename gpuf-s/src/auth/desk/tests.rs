@@ -5,7 +5,7 @@ use crate::data_dir::DataDir;
 
 async fn desk() -> (tempfile::TempDir, Desk) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&DataDir::open(folder.path()).unwrap()).await.unwrap();
+    let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
     let desk = Desk {
         store,
         authenticator: None,

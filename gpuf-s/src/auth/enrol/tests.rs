@@ -25,7 +25,7 @@ impl Bench {
         let data = DataDir::open(folder.path()).unwrap();
         let now = UnixSeconds::now();
         let ca = Ca::open(&data, None, None, now).unwrap();
-        Self { store: Store::open(&data).await.unwrap(), ca, now, _folder: folder }
+        Self { store: Store::embedded(&data).await.unwrap(), ca, now, _folder: folder }
     }
 
     async fn token(&self) -> JoinToken {

@@ -54,10 +54,10 @@ async fn reason(store: Result<Store, Error>) -> String {
 #[tokio::test]
 async fn what_was_written_is_there_at_the_next_start() {
     let (_folder, data) = folder();
-    let store = Store::open(&data).await.unwrap();
+    let store = Store::embedded(&data).await.unwrap();
     store.audit(&line()).await.unwrap();
     store.close().await;
-    let again = Store::open(&data).await.unwrap();
+    let again = Store::embedded(&data).await.unwrap();
     assert_eq!(again.audit_lines(9).await.unwrap(), [line()]);
 }
 
@@ -65,7 +65,7 @@ async fn what_was_written_is_there_at_the_next_start() {
 #[tokio::test]
 async fn the_process_that_is_killed() {
     let Ok(path) = std::env::var(CHILD) else { return };
-    let store = Store::open(&DataDir::open(path.as_ref()).unwrap()).await.unwrap();
+    let store = Store::embedded(&DataDir::open(path.as_ref()).unwrap()).await.unwrap();
     store.insert_usage(&vec![record(); 1]).await.unwrap();
     store.insert_usage(&(0..300).map(|_| record()).collect::<Vec<_>>()).await.unwrap();
     println!("written");
@@ -85,7 +85,7 @@ async fn usage_outlives_a_killed_process() {
     assert!(lines.any(|line| line.unwrap().contains("written")), "it ended before it had written");
     child.kill().unwrap();
     child.wait().unwrap();
-    let store = Store::open(&data).await.unwrap();
+    let store = Store::embedded(&data).await.unwrap();
     let filter = UsageFilter { limit: 1000, ..UsageFilter::default() };
     assert_eq!(store.usage(&filter).await.unwrap().len(), 301);
 }
@@ -93,7 +93,7 @@ async fn usage_outlives_a_killed_process() {
 #[tokio::test]
 async fn a_write_behind_anothers_lock_gives_up_in_time_and_reads_go_on() {
     let (_folder, data) = folder();
-    let store = Store::open(&data).await.unwrap();
+    let store = Store::embedded(&data).await.unwrap();
     store.audit(&line()).await.unwrap();
     let other = pool(&data.file(FILE), SqliteSynchronous::Normal, 1);
     let lock = other.begin_with("BEGIN EXCLUSIVE").await.unwrap();
@@ -115,7 +115,7 @@ async fn a_store_that_hangs_is_given_up() {
 #[tokio::test]
 async fn a_closed_store_is_unavailable() {
     let (_folder, data) = folder();
-    let store = Store::open(&data).await.unwrap();
+    let store = Store::embedded(&data).await.unwrap();
     store.close().await;
     assert!(matches!(store.keys().await, Err(Error::Unavailable(_))));
 }
@@ -128,7 +128,7 @@ async fn a_database_of_a_later_version_is_refused_in_words() {
                  VALUES (999999, 'later', TRUE, x'00', 0)";
     sqlx::query(later).execute(&store.desk).await.unwrap();
     store.close().await;
-    assert!(reason(Store::open(&data).await).await.contains("later version"));
+    assert!(reason(Store::embedded(&data).await).await.contains("later version"));
 }
 
 #[tokio::test]
@@ -136,7 +136,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let (_folder, data) = folder();
     let content = b"somebody's notes, and quite a lot of them, so that no header fits".repeat(99);
     data.write(FILE, &content).unwrap();
-    assert!(reason(Store::open(&data).await).await.contains("not a database"));
+    assert!(reason(Store::embedded(&data).await).await.contains("not a database"));
     assert_eq!(std::fs::read(data.file(FILE)).unwrap(), content);
 }
 
@@ -145,7 +145,7 @@ async fn a_file_that_is_no_database_is_refused_and_left_alone() {
 async fn the_database_and_its_companions_are_the_owners_alone() {
     use std::os::unix::fs::PermissionsExt as _;
     let (folder, data) = folder();
-    let store = Store::open(&data).await.unwrap();
+    let store = Store::embedded(&data).await.unwrap();
     store.insert_usage(&[record()]).await.unwrap();
     let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
     assert!(files.len() >= 2, "no write-ahead log: {files:?}");

@@ -19,7 +19,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&DataDir::open(folder.path()).unwrap()).await.unwrap();
+        let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
         let (writer, scribe) = UsageWriter::new(store.clone());
         let closing = CancellationToken::new();
         let scribe = tokio::spawn(scribe.run(closing.clone()));
@@ -107,7 +107,7 @@ async fn records_of_other_threads_are_stored_too() {
 #[tokio::test]
 async fn a_full_queue_drops_and_counts_and_never_waits() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&DataDir::open(folder.path()).unwrap()).await.unwrap();
+    let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
     let (writer, scribe) = UsageWriter::new(store);
     for _ in 0..QUEUE_RECORDS_MAX + 3 {
         writer.record(record());
