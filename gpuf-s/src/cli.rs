@@ -4,11 +4,14 @@ mod agents;
 mod cert;
 mod check;
 mod client;
+mod heartbeat_consumer;
 mod join_token;
 mod keys;
 mod office;
 mod serve;
 mod table;
+
+pub use heartbeat_consumer::HeartbeatConsumer;
 
 use std::{ffi::OsString, io::IsTerminal as _};
 
@@ -18,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     auth::{admin, ca, desk},
     config::{self, Config, Environment, Place, Settings},
-    data_dir, server, store,
+    consumer, data_dir, server, store,
 };
 
 const ABOUT: &str = "One OpenAI-compatible address in front of GPUs that dial out to it";
@@ -96,6 +99,12 @@ pub enum Error {
     /// The server.
     #[error(transparent)]
     Server(#[from] server::Error),
+    /// The consumer.
+    #[error(transparent)]
+    Consumer(#[from] consumer::Error),
+    /// A setting that this program cannot do without.
+    #[error("{0} is needed")]
+    Needed(&'static str),
     /// The quick start.
     #[error("{0:#}")]
     Quickstart(anyhow::Error),
@@ -178,6 +187,10 @@ fn start_log(command: &Command) {
         | Command::Cert(_)
         | Command::Config(_) => "error",
     };
+    start_log_at(level);
+}
+
+fn start_log_at(level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A log that was started before, by a test, stays.

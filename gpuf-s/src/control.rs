@@ -24,6 +24,7 @@ use crate::{
     auth::Ca,
     registry::Registry,
     store::{Name, Store},
+    telemetry::Recorder,
     tunnel::Pairing,
 };
 
@@ -89,6 +90,8 @@ pub struct Shared {
     pub ca: Arc<Ca>,
     /// Tokens and agents.
     pub store: Store,
+    /// Where heartbeats and inventories are written down.
+    pub recorder: Recorder,
     /// TLS.
     pub tls: TlsConfigs,
     /// Of sessions.
