@@ -22,5 +22,6 @@ pub mod registry;
 pub mod bus;
 pub mod data_dir;
 pub mod net;
+pub mod outbox;
 pub mod secret;
 pub mod store;

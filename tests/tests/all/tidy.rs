@@ -18,8 +18,8 @@ const SERVER: &[Row] = &[
     ("data_dir", &[]),
     ("store", &["data_dir", "secret"]),
     ("cache", &["secret", "store"]),
-    ("bus", &["outbox"]),
     ("outbox", &["data_dir"]),
+    ("bus", &["outbox"]),
     // Decisions.
     ("balance", &[]),
     ("auth", &["data_dir", "store"]),
@@ -79,7 +79,8 @@ const UPWARD: &[(&str, &str, &str)] = &[
 
 /// A vendor's crate, and the beginnings of the paths that may name it.
 const VENDORS: &[(&str, &[&str])] = &[
-    ("sqlx", &["gpuf-s/src/store/"]),
+    ("sqlx", &["gpuf-s/src/store/", "gpuf-s/src/outbox/"]),
+    ("rdkafka", &["gpuf-s/src/bus/kafka"]),
     ("rcgen", &["gpuf-s/src/auth/ca", "gpuf-c/src/identity"]),
     ("x509_parser", &["common/src/tls", "gpuf-s/src/auth/ca", "gpuf-c/src/identity"]),
     ("h2", &["gpuf-s/src/tunnel/", "gpuf-c/src/tunnel"]),
