@@ -12,11 +12,13 @@ mod usage;
 
 mod error;
 mod extract;
+mod figures;
 mod fleet;
 mod gate;
 mod listener;
 
 pub use agents::listed as agents_listed;
+pub use figures::serve_figures;
 pub use fleet::{AgentView, EngineView, Fleet, HeartbeatView, ModelView};
 pub use routes::{Access, ROUTES, Route};
 
@@ -31,7 +33,7 @@ use crate::{
     config::Host,
     data_dir::Addresses,
     store::Store,
-    telemetry::{Metrics, UsageWriter},
+    telemetry::{Figures, Metrics},
 };
 
 /// Everything that the API shows and does.
@@ -49,8 +51,8 @@ pub struct Api {
     pub fleet: Arc<dyn Fleet>,
     /// What the public port counts.
     pub metrics: Metrics,
-    /// How records of usage fare.
-    pub usage: UsageWriter,
+    /// How heartbeats and records of usage fare.
+    pub records: Figures,
     /// Where the server listens.
     pub addresses: Addresses,
     /// The name under which others reach this server.

@@ -1,6 +1,6 @@
 //! The process that stores what arrives in Kafka: bus, ingest and upkeep, and figures about them.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -11,8 +11,7 @@ use crate::{
     bus::{self, Bus, KafkaSettings},
     data_dir,
     store::{self, Database, Store},
-    telemetry::ingest::{self, Ingester},
-    telemetry::upkeep,
+    telemetry::{Figures, Ingester, ingest, upkeep},
 };
 
 /// Everything that the consumer was told.
@@ -63,20 +62,21 @@ pub enum Error {
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Error> {
     let store = Store::shared(&config.database).await?.ok_or(Error::NoDatabase)?;
     let bus = Bus::kafka(&config.kafka)?;
-    let ingester = Ingester::new(store.clone(), bus.consumer(ingest::GROUP)?, config.ingest);
-    let figures = ingester.figures();
+    let ingester = Ingester::new(store.clone(), bus, config.ingest)?;
+    let figures = Figures { recorder: None, ingested: Some(ingester.counts()) };
     let shown = match config.metrics {
         Some(address) => {
             let listener = TcpListener::bind(address).await;
             let listener = listener.map_err(|error| Error::Listen { address, error })?;
-            Some(tokio::spawn(api::serve_figures(listener, Arc::new(figures), shutdown.clone())))
+            Some(tokio::spawn(api::serve_figures(listener, figures, shutdown.clone())))
         }
         None => None,
     };
+    let lag = tokio::spawn(ingester.watch_lag(shutdown.clone()));
     let kept = tokio::spawn(upkeep::keep(store.clone(), config.heartbeat_days, shutdown.clone()));
     info!(kafka = config.kafka.servers, database = %config.database, "storing");
     ingester.run(shutdown).await;
-    let _ = kept.await;
+    let _ = tokio::join!(kept, lag);
     if let Some(shown) = shown {
         let _ = shown.await;
     }

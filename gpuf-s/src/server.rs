@@ -1,6 +1,7 @@
 //! The composition root: the only room that sees all others, puts them together and takes them apart.
 
 mod fleet;
+mod records;
 
 use std::{
     io,
@@ -22,18 +23,21 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+use records::Records;
+
 use crate::{
     api::Api,
     auth::{AdminToken, Authenticator, Ca, admin, ca},
+    bus,
     config::Config,
     control::{self, Control, TlsConfigs},
     data_dir::{self, Addresses, DataDir, PublishedAddresses},
     dispatch::{self, Dispatcher},
-    net,
+    net, outbox,
     public::{self, Door, PerAddress, PublicTls},
     registry::Registry,
     store::{self, Store, UnixSeconds},
-    telemetry::{Metrics, UsageWriter},
+    telemetry::Metrics,
     tunnel::{self, Pairing},
 };
 
@@ -75,6 +79,12 @@ pub enum Error {
     /// Certificates that do not work.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] outbox::Error),
+    /// Kafka.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
     /// The public port's certificate.
     #[error(transparent)]
     PublicTls(#[from] public::TlsError),
@@ -95,7 +105,8 @@ pub struct Server {
     closing: CancellationToken,
     callers: TaskTracker,
     rooms: Vec<JoinHandle<()>>,
-    writers: Vec<JoinHandle<()>>,
+    keeper: JoinHandle<()>,
+    records: Records,
     _workers: Arc<Workers>,
     _published: PublishedAddresses,
 }
@@ -172,7 +183,7 @@ impl Server {
         let workers = Arc::new(Workers::start("worker", config.workers).map_err(Error::Workers)?);
         let (authenticator, keeper) =
             Authenticator::new(store.clone(), config.api_key.clone(), Instant::now());
-        let (usage, scribe) = UsageWriter::new(store.clone());
+        let records = Records::start(&config.state, &data, &store).await?;
         let metrics = Metrics::default();
         let registry = Registry::default();
         let pairing = Pairing::default();
@@ -186,7 +197,7 @@ impl Server {
             auth: authenticator.clone(),
             dispatcher,
             limits,
-            usage: usage.clone(),
+            usage: records.recorder.clone(),
             metrics: metrics.clone(),
             tls: public_tls.clone(),
             connections: Arc::new(Semaphore::new(callers_max())),
@@ -200,6 +211,7 @@ impl Server {
             pairing: pairing.clone(),
             ca: ca.clone(),
             store: store.clone(),
+            recorder: records.recorder.clone(),
             tls: control_tls(&ca)?,
             timers: session_timers(&limits),
             dial_timeout: limits.proxy_dial,
@@ -222,7 +234,7 @@ impl Server {
             admin,
             fleet: Arc::new(fleet::View { registry: registry.clone(), lame: lame.clone() }),
             metrics,
-            usage,
+            records: records.figures.clone(),
             addresses: addresses.clone(),
             advertise: config.advertise.clone(),
             hosts: config.api_hosts.clone(),
@@ -250,10 +262,8 @@ impl Server {
         }
         let published = addresses.publish(&data)?;
         Ok(Self {
-            writers: vec![
-                tokio::spawn(keeper.run(closing.clone())),
-                tokio::spawn(scribe.run(closing.clone())),
-            ],
+            keeper: tokio::spawn(keeper.run(closing.clone())),
+            records,
             addresses,
             data: config.data_dir,
             store,
@@ -316,9 +326,8 @@ impl Server {
             }
         }
         self.closing.cancel();
-        for writer in self.writers {
-            let _ = writer.await;
-        }
+        let _ = self.keeper.await;
+        self.records.end().await;
         self.store.close().await;
         info!("stopped");
     }

@@ -13,10 +13,12 @@ mod forwarder;
 pub mod ingest;
 pub mod upkeep;
 
+mod figures;
 mod metrics;
 mod pause;
 
 pub use event::{Event, What};
+pub use figures::{Family, Figures};
 pub use forwarder::Forwarder;
 pub use ingest::Ingester;
 pub use metrics::{InFlight, Metrics};

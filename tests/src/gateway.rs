@@ -30,6 +30,7 @@ pub struct Builder {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     folder: Option<Arc<TempDir>>,
+    addresses: Option<Addresses>,
 }
 
 impl Builder {
@@ -64,6 +65,12 @@ impl Builder {
         self
     }
 
+    /// Takes the place of a gateway that has ended: its data, and its ports.
+    pub fn in_place_of(mut self, before: &Gateway) -> Self {
+        self.addresses = Some(before.addresses);
+        self.folder(before.folder())
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Gateway {
         let folder = self.folder.clone().unwrap_or_else(|| Arc::new(tempfile::tempdir().expect("a folder")));
@@ -75,8 +82,8 @@ impl Builder {
         fs::write(&config, self.config_text()).expect("a configuration file");
         let mut command = gpuf_s(&data);
         command.args(["serve", "--bind", "127.0.0.1", "--api-bind", "127.0.0.1", "--advertise", "127.0.0.1"]);
-        for flag in PORT_FLAGS {
-            command.args([flag, "0"]);
+        for (flag, port) in PORT_FLAGS.into_iter().zip(self.ports()) {
+            command.args([flag, &port.to_string()]);
         }
         command.arg("--config").arg(&config).args(&self.arguments).envs(self.environment);
         let mut process = Process::start("gpuf-s", command, folder.path().join("gpuf-s.log"));
@@ -84,6 +91,14 @@ impl Builder {
         let admin_token = fs::read_to_string(data.join("admin.token")).expect("an admin token");
         let admin_token = admin_token.trim().to_owned();
         Gateway { process, addresses, admin_token, data, folder, joining: Mutex::new(0) }
+    }
+
+    /// In the order of [`PORT_FLAGS`]; 0 is any that is free.
+    fn ports(&self) -> [u16; 4] {
+        self.addresses.map_or([0; 4], |addresses| {
+            let Addresses { control, proxy, public, api } = addresses;
+            [control, proxy, public, api].map(|address| address.port())
+        })
     }
 
     fn config_text(&self) -> String {

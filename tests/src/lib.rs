@@ -11,6 +11,7 @@ pub mod fake_agent;
 pub mod fault_proxy;
 pub mod gateway;
 pub mod http2;
+pub mod namespace;
 pub mod process;
 pub mod real_engine;
 pub mod request;

@@ -24,12 +24,17 @@ mod all {
     mod f20_half_open_sessions;
     mod f21_an_agent_that_never_dials;
     mod f24_an_agent_stops_reading;
+    mod f25_postgres_is_away;
+    mod f30_poison;
     mod f31_strangers;
     mod f32_speaking_for_another;
     mod f34_hostile_agents;
     mod f35_callers_leave;
     mod f36_callers_stop_reading;
+    mod f38_the_server_is_killed;
+    mod f39_disk_full;
     mod f40_management_is_closed;
+    mod f45_a_cold_start_without_shelves;
 
     mod agents_report_changes;
     mod any_split;

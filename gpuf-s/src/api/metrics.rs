@@ -13,7 +13,7 @@ use axum::{
 };
 
 use super::{AgentView, Api};
-use crate::telemetry::Lost;
+use crate::telemetry::Figures;
 
 /// What the text is, exposition format 0.0.4.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -28,7 +28,7 @@ fn text(api: &Api) -> String {
     page.sample("gpuf_build_info", &[("version", api.version)], 1);
     requests(&mut page, api);
     agents(&mut page, &api.fleet.agents());
-    usage(&mut page, api);
+    records(&mut page, &api.records);
     page.family("gpuf_failed_authentications_total", "counter", "Keys that did not work.");
     page.sample("gpuf_failed_authentications_total", &[], api.authenticator.failures());
     page.0
@@ -66,15 +66,20 @@ fn agents(page: &mut Page, agents: &[AgentView]) {
     page.sample("gpuf_slots_in_use", &[], engines().map(|engine| u64::from(engine.in_flight)).sum::<u64>());
 }
 
-fn usage(page: &mut Page, api: &Api) {
-    page.family("gpuf_usage_stored_total", "counter", "Records of usage that reached the store.");
-    page.sample("gpuf_usage_stored_total", &[], api.usage.stored());
-    page.family("gpuf_usage_lost_total", "counter", "Records of usage that did not, by reason.");
-    for why in Lost::ALL {
-        page.sample("gpuf_usage_lost_total", &[("reason", why.as_str())], api.usage.lost(why));
+fn records(page: &mut Page, figures: &Figures) {
+    for family in figures.families() {
+        page.family(family.name, if family.is_counter { "counter" } else { "gauge" }, family.help);
+        for (labels, value) in family.samples {
+            page.sample(family.name, &labels, value);
+        }
     }
-    page.family("gpuf_usage_waiting", "gauge", "Records of usage on their way.");
-    page.sample("gpuf_usage_waiting", &[], api.usage.waiting());
+}
+
+/// The figures of a process that has nothing else to show.
+pub(super) fn figures_text(figures: &Figures) -> Response {
+    let mut page = Page::default();
+    records(&mut page, figures);
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.0).into_response()
 }
 
 /// The text so far.

@@ -81,7 +81,6 @@ impl Bench {
         let (authenticator, keeper) = Authenticator::new(store.clone(), None, Instant::now());
         let shutdown = CancellationToken::new();
         tokio::spawn(keeper.run(shutdown.clone()));
-        let (usage, _) = UsageWriter::new(store.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fleet = Arc::new(fleet);
         let here = listener.local_addr().unwrap();
@@ -92,7 +91,7 @@ impl Bench {
             admin,
             fleet: fleet.clone(),
             metrics: Metrics::default(),
-            usage,
+            records: Figures::default(),
             addresses: Addresses { pid: 1, control: here, proxy: here, public: here, api: here },
             advertise: Some("gw.example".parse().unwrap()),
             hosts: vec!["ops.example".parse().unwrap()],

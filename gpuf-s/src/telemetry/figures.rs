@@ -4,8 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use super::{Recorder, ingest::Ingested};
 use crate::{
-    bus::Lag,
-    outbox::{Refusal, Topic},
+    outbox::{Refused, Topic},
 };
 
 /// A family of figures.
@@ -27,7 +26,7 @@ pub struct Figures {
     /// The first hop.
     pub recorder: Option<Recorder>,
     /// The last hop.
-    pub ingested: Option<(Arc<Ingested>, Lag)>,
+    pub ingested: Option<Arc<Ingested>>,
 }
 
 impl Figures {
@@ -35,7 +34,7 @@ impl Figures {
     #[must_use]
     pub fn families(&self) -> Vec<Family> {
         let mut families = self.recorder.as_ref().map(first_hop).unwrap_or_default();
-        families.extend(self.ingested.iter().flat_map(|(ingested, lag)| last_hop(ingested, lag)));
+        families.extend(self.ingested.iter().flat_map(|ingested| last_hop(ingested)));
         families
     }
 }
@@ -46,16 +45,17 @@ fn first_hop(recorder: &Recorder) -> Vec<Family> {
         Topic::ALL.map(|topic| (vec![("topic", topic.as_str())], value(topic) as f64)).to_vec()
     };
     let refused = Topic::ALL.into_iter().flat_map(|topic| {
-        let of = |why: Refusal| {
-            (vec![("topic", topic.as_str()), ("reason", why.as_str())], counts.refused(topic, why) as f64)
+        let of = |why: Refused| {
+            let refused = counts.of(topic).refused[why as usize];
+            (vec![("topic", topic.as_str()), ("reason", why.as_str())], refused as f64)
         };
-        Refusal::ALL.map(of)
+        Refused::ALL.map(of)
     });
     vec![
         counter(
             "gpuf_records_written_total",
             "Records that were written to the outbox since its file was made.",
-            by_topic(&|topic| counts.written(topic)),
+            by_topic(&|topic| counts.of(topic).appended),
         ),
         counter(
             "gpuf_records_refused_total",
@@ -65,14 +65,19 @@ fn first_hop(recorder: &Recorder) -> Vec<Family> {
         counter(
             "gpuf_records_forwarded_total",
             "Records that the bus acknowledged, after which the outbox let go of them.",
-            by_topic(&|topic| counts.forwarded(topic)),
+            by_topic(&|topic| counts.of(topic).done),
         ),
-        gauge("gpuf_outbox_records", "Records in the outbox.", by_topic(&|topic| counts.waiting(topic))),
-        gauge("gpuf_outbox_bytes", "Size of what waits in the outbox.", vec![(vec![], counts.bytes() as f64)]),
+        gauge("gpuf_outbox_records", "Records in the outbox.", by_topic(&|topic| counts.of(topic).waiting)),
+        gauge(
+            "gpuf_outbox_queued_records",
+            "Records that are written down and not yet in the outbox's database.",
+            vec![(vec![], counts.queued as f64)],
+        ),
+        gauge("gpuf_outbox_bytes", "Size of the outbox's database.", vec![(vec![], counts.file_bytes as f64)]),
     ]
 }
 
-fn last_hop(ingested: &Ingested, lag: &Lag) -> Vec<Family> {
+fn last_hop(ingested: &Ingested) -> Vec<Family> {
     let get = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed) as f64;
     let topics = |heartbeats: f64, requests: f64| {
         let label = |topic: Topic| vec![("topic", topic.as_str())];
@@ -109,7 +114,7 @@ fn last_hop(ingested: &Ingested, lag: &Lag) -> Vec<Family> {
         gauge(
             "gpuf_bus_records",
             "Records on the bus that are not stored yet, as of the last look.",
-            topics(lag.of(Topic::Heartbeats) as f64, lag.of(Topic::Requests) as f64),
+            topics(get(&ingested.lag[0]), get(&ingested.lag[1])),
         ),
     ]
 }

@@ -37,7 +37,8 @@ impl Forwarder {
     /// From this outbox to this bus.
     #[must_use]
     pub fn new(outbox: Outbox, bus: Bus) -> Self {
-        Self { outbox, bus, reached: Seq::default() }
+        let reached = outbox.cursor();
+        Self { outbox, bus, reached }
     }
 
     /// Forwards until `closing`, then what is left for a moment longer.
@@ -49,7 +50,7 @@ impl Forwarder {
                 None => break,
                 Some(Ok(0)) => {
                     pause.reset();
-                    let _ = closing.run_until_cancelled(self.outbox.filled(self.reached)).await;
+                    let _ = closing.run_until_cancelled(self.outbox.wait_past(self.reached)).await;
                 }
                 Some(Ok(_)) if pause.reset() => info!("the bus takes records again"),
                 Some(Ok(_)) => {}
@@ -73,7 +74,7 @@ impl Forwarder {
         let count = entries.len();
         let entries: Vec<_> = entries.into_iter().map(|(_, entry)| entry).collect();
         self.bus.publish(&entries).await?;
-        self.outbox.done(last).await?;
+        self.outbox.done(last)?;
         self.reached = last;
         Ok(count)
     }

@@ -1,6 +1,7 @@
 //! Brings what arrives on the bus into the store: in batches, each in one transaction, for as long as it takes.
 
 use std::{
+    future::Future,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,15 +18,16 @@ use super::{
     request_message,
 };
 use crate::{
-    bus::{self, Consumer, Record},
+    bus::{self, Bus, Consumer, Partition, Position, Record},
     outbox::Topic,
-    store::{Batch, Offset, SetAside, Store, Stored},
+    store::{self, Batch, Offset, SetAside, Store, Stored},
 };
 
 /// The consumers that share the work on the topics.
 pub const GROUP: &str = "heartbeat-consumer";
 /// Of a record that cannot be read, so much is kept.
 const SET_ASIDE_BYTES_MAX: usize = 64 * 1024;
+const LAG_EVERY: Duration = Duration::from_secs(5);
 
 /// How records are taken together, and for how long they are kept.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,8 @@ pub struct Ingested {
     pub busy_us: AtomicU64,
     /// Failed transactions; each was tried again.
     pub failures: AtomicU64,
+    /// Records that wait on the bus as of the last look, by topic.
+    pub lag: [AtomicU64; Topic::ALL.len()],
 }
 
 impl Ingested {
@@ -77,22 +81,49 @@ impl Ingested {
 #[derive(Debug)]
 pub struct Ingester {
     store: Store,
+    bus: Bus,
     consumer: Consumer,
     settings: Settings,
     counts: Arc<Ingested>,
 }
 
+/// Why nothing was received.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
+    #[error("it is not known where to begin: {0}")]
+    Store(#[from] store::Error),
+}
+
 impl Ingester {
-    /// From this consumer into this store.
-    #[must_use]
-    pub fn new(store: Store, consumer: Consumer, settings: Settings) -> Self {
-        Self { store, consumer, settings, counts: Arc::default() }
+    /// From this bus into this store.
+    ///
+    /// # Errors
+    /// When the bus cannot be read with these settings.
+    pub fn new(store: Store, bus: Bus, settings: Settings) -> Result<Self, bus::Error> {
+        let consumer = bus.consumer(GROUP)?;
+        Ok(Self { store, bus, consumer, settings, counts: Arc::default() })
     }
 
     /// What it counts.
     #[must_use]
     pub fn counts(&self) -> Arc<Ingested> {
         self.counts.clone()
+    }
+
+    /// Looks from time to time how many records wait, until `closing`.
+    pub fn watch_lag(&self, closing: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let (gauge, counts) = (self.consumer.lag_gauge(), self.counts.clone());
+        async move {
+            while closing.run_until_cancelled(tokio::time::sleep(LAG_EVERY)).await.is_some() {
+                let lag = gauge.read().await;
+                for topic in Topic::ALL {
+                    let waiting = lag.iter().filter(|(of, ..)| *of == topic).map(|(.., records)| records);
+                    counts.lag[topic as usize].store(waiting.sum(), Ordering::Relaxed);
+                }
+            }
+        }
     }
 
     /// Stores until `closing`; a batch whose transaction runs then is finished.
@@ -116,17 +147,43 @@ impl Ingester {
         self.consumer.close().await;
     }
 
-    async fn receive(&mut self) -> Result<Vec<Record>, bus::Error> {
-        self.consumer.receive(self.settings.batch_records_max, self.settings.batch_wait).await
+    /// The next records. Partitions that are given to this consumer begin where the store has them, which
+    /// it is asked for as long as it takes.
+    async fn receive(&mut self) -> Result<Vec<Record>, Error> {
+        let received = self.consumer.receive(self.settings.batch_records_max, self.settings.batch_wait).await?;
+        if !received.assigned.is_empty() {
+            let offsets = self.store.offsets(GROUP).await?;
+            let position = |partition: &Partition| self.position(&offsets, *partition);
+            let positions: Vec<_> = received.assigned.iter().filter_map(position).collect();
+            self.consumer.start(&positions).await?;
+        }
+        Ok(received.records)
+    }
+
+    fn offset(&self, position: &Position) -> Offset {
+        Offset {
+            group: GROUP.to_owned(),
+            topic: self.bus.topic_name(position.topic),
+            partition: position.partition,
+            next: position.next,
+        }
+    }
+
+    fn position(&self, offsets: &[Offset], Partition { topic, partition }: Partition) -> Option<Position> {
+        let name = self.bus.topic_name(topic);
+        let known = offsets.iter().find(|one| one.partition == partition && one.topic == name);
+        known.map(|offset| Position { topic, partition, next: offset.next })
     }
 
     /// Tries until the store has taken the batch: nothing is received meanwhile, so that what is on its
     /// way waits where it is safe.
     async fn store_patiently(&mut self, records: Vec<Record>, closing: &CancellationToken) {
-        let batch = read(&records);
-        if batch.offsets.is_empty() {
+        if records.is_empty() {
             return;
         }
+        let positions = positions(&records);
+        let mut batch = read(&records);
+        batch.offsets = positions.iter().map(|position| self.offset(position)).collect();
         let mut pause = Pause::default();
         loop {
             let began = Instant::now();
@@ -150,7 +207,7 @@ impl Ingester {
         if pause.reset() {
             info!("the store takes batches again");
         }
-        if let Err(error) = self.consumer.commit(&batch.offsets).await {
+        if let Err(error) = self.consumer.commit(&positions).await {
             tracing::debug!(%error, "positions were not told to the bus; the store has them");
         }
     }
@@ -163,7 +220,6 @@ fn read(records: &[Record]) -> Batch {
         if let Err(reason) = take(record, &mut batch) {
             batch.set_aside.push(set_aside(record, reason));
         }
-        moved(record, &mut batch.offsets);
     }
     batch
 }
@@ -196,19 +252,17 @@ fn set_aside(record: &Record, reason: String) -> SetAside {
     }
 }
 
-/// A batch has few partitions, so they are looked for one by one.
-fn moved(record: &Record, offsets: &mut Vec<Offset>) {
-    let (topic, next) = (record.topic.as_str(), record.offset + 1);
-    let known = offsets.iter_mut().find(|one| one.partition == record.partition && one.topic == topic);
-    match known {
-        Some(offset) => offset.next = offset.next.max(next),
-        None => offsets.push(Offset {
-            group: GROUP.to_owned(),
-            topic: topic.to_owned(),
-            partition: record.partition,
-            next,
-        }),
+/// How far each partition is read. A batch has few of them, so they are looked for one by one.
+fn positions(records: &[Record]) -> Vec<Position> {
+    let mut positions: Vec<Position> = Vec::new();
+    for &Record { topic, partition, offset, .. } in records {
+        let next = offset + 1;
+        match positions.iter_mut().find(|one| one.partition == partition && one.topic == topic) {
+            Some(known) => known.next = known.next.max(next),
+            None => positions.push(Position { topic, partition, next }),
+        }
     }
+    positions
 }
 
 #[cfg(test)]
