@@ -177,7 +177,8 @@ impl Server {
         let store = Store::open(&config.state.database, &data).await?;
         let advertised = config.advertise.as_ref().map(crate::config::Host::as_str);
         let own = config.proxy_certificate.as_ref();
-        let ca = Arc::new(Ca::open(&data, advertised, own, UnixSeconds::now())?);
+        let place = ca::Place { data: &data, shared: config.state.authority_dir.as_deref() };
+        let ca = Arc::new(Ca::open(place, advertised, own, UnixSeconds::now())?);
         let sockets = Sockets::bind(&config)?;
         let addresses = sockets.addresses(&config);
         let workers = Arc::new(Workers::start("worker", config.workers).map_err(Error::Workers)?);

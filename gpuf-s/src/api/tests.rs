@@ -87,7 +87,9 @@ impl Bench {
         let api = Api {
             store,
             authenticator,
-            ca: Arc::new(Ca::open(&data, None, None, UnixSeconds::now()).unwrap()),
+            ca: Arc::new(
+                Ca::open(crate::auth::ca::Place::own(&data), None, None, UnixSeconds::now()).unwrap(),
+            ),
             admin,
             fleet: fleet.clone(),
             metrics: Metrics::default(),

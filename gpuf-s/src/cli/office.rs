@@ -6,7 +6,7 @@ use super::{Error, client::Client};
 use crate::{
     api::{self, AgentView, Page},
     auth::{
-        Ca, Desk,
+        Ca, Desk, ca,
         desk::{KeyMade, KeyView, KeyWish, Revoked, TokenMade, TokenView, TokenWish},
     },
     config::Config,
@@ -110,10 +110,15 @@ impl Office {
     }
 }
 
+/// Where the authority is kept.
+pub(super) fn place<'a>(config: &'a Config, data: &'a DataDir) -> ca::Place<'a> {
+    ca::Place { data, shared: config.state.authority_dir.as_deref() }
+}
+
 pub(super) fn open_ca(config: &Config, data: &DataDir) -> Result<Ca, Error> {
     let advertised = config.advertise.as_ref().map(crate::config::Host::as_str);
     let own = config.proxy_certificate.as_ref();
-    Ok(Ca::open(data, advertised, own, UnixSeconds::now())?)
+    Ok(Ca::open(place(config, data), advertised, own, UnixSeconds::now())?)
 }
 
 /// Whether a process of this id exists. It may be another by now; then nobody answers at its address.

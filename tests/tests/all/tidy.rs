@@ -67,7 +67,7 @@ const AGENT: &[Row] = &[
     ("tunnel", &["engine"]),
     ("control", &["engine", "identity", "telemetry", "tunnel"]),
     ("config", &["engine", "identity"]),
-    ("agent", &["bounded", "config", "control", "engine", "identity", "tunnel"]),
+    ("agent", &["bounded", "config", "control", "engine", "identity", "telemetry", "tunnel"]),
     ("cli", &["config", "engine", "identity"]),
 ];
 
