@@ -7,6 +7,7 @@ mod client;
 mod heartbeat_consumer;
 mod join_token;
 mod keys;
+mod migrate;
 mod office;
 mod serve;
 mod table;
@@ -66,6 +67,12 @@ enum Command {
     /// Certificates of the agents' ports
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Bring the database to what this version expects; a server does so by itself when it starts
+    Migrate {
+        /// Show what is missing and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// The configuration
     #[command(subcommand)]
     Config(check::Command),
@@ -168,6 +175,9 @@ impl Cli {
                 runtime.block_on(agents::execute(command, &load(Settings::default())?))
             }
             Command::Cert(command) => cert::execute(&command, &load(Settings::default())?),
+            Command::Migrate { dry_run } => {
+                runtime.block_on(migrate::execute(dry_run, &load(Settings::default())?))
+            }
             Command::Config(command) => check::execute(&command, &load(Settings::default())?),
         }?;
         table::print(&text).map_err(Error::from)
@@ -185,6 +195,7 @@ fn start_log(command: &Command) {
         | Command::JoinToken(_)
         | Command::Agents(_)
         | Command::Cert(_)
+        | Command::Migrate { .. }
         | Command::Config(_) => "error",
     };
     start_log_at(level);
