@@ -24,7 +24,8 @@ use tracing::{info, warn};
 
 use crate::{
     api::Api,
-    auth::{AdminToken, Authenticator, Ca, admin, ca},
+    auth::{AdminToken, Authenticator, Ca, Watch, admin, ca},
+    cache::{self, Cache},
     config::Config,
     control::{self, Control, TlsConfigs},
     data_dir::{self, Addresses, DataDir, PublishedAddresses},
@@ -66,6 +67,9 @@ pub enum Error {
     /// The database.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
     /// The authority or a certificate.
     #[error(transparent)]
     Ca(#[from] ca::Error),
@@ -170,8 +174,10 @@ impl Server {
         let sockets = Sockets::bind(&config)?;
         let addresses = sockets.addresses(&config);
         let workers = Arc::new(Workers::start("worker", config.workers).map_err(Error::Workers)?);
+        let (cache, courier) = Cache::open(config.state.redis.as_ref())?;
         let (authenticator, keeper) =
-            Authenticator::new(store.clone(), config.api_key.clone(), Instant::now());
+            Authenticator::new(store.clone(), cache, config.api_key.clone(), Instant::now());
+        let watch = Watch::new(store.clone(), authenticator.clone());
         let (usage, scribe) = UsageWriter::new(store.clone());
         let metrics = Metrics::default();
         let registry = Registry::default();
@@ -252,6 +258,8 @@ impl Server {
         Ok(Self {
             writers: vec![
                 tokio::spawn(keeper.run(closing.clone())),
+                tokio::spawn(watch.run(closing.clone())),
+                tokio::spawn(courier.run(closing.clone())),
                 tokio::spawn(scribe.run(closing.clone())),
             ],
             addresses,
