@@ -94,6 +94,7 @@ impl Api {
     fn desk(&self) -> Desk {
         Desk {
             store: self.store.clone(),
+            cache: self.authenticator.cache().clone(),
             authenticator: Some(self.authenticator.clone()),
             control: crate::net::advertised(self.advertise.as_ref(), self.addresses.control),
             fingerprint: self.ca.fingerprint(),

@@ -21,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     auth::{admin, ca, desk},
+    cache,
     config::{self, Config, Environment, Place, Settings},
     consumer, data_dir, server, store,
 };
@@ -94,6 +95,9 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
     /// A deed.
     #[error(transparent)]
     Desk(#[from] desk::Error),

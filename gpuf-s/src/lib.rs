@@ -20,6 +20,7 @@ pub mod balance;
 pub mod registry;
 
 pub mod bus;
+pub mod cache;
 pub mod data_dir;
 pub mod net;
 pub mod outbox;

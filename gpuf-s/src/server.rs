@@ -27,8 +27,9 @@ use records::Records;
 
 use crate::{
     api::Api,
-    auth::{AdminToken, Authenticator, Ca, admin, ca},
+    auth::{AdminToken, Authenticator, Ca, Watch, admin, ca},
     bus,
+    cache::{self, Cache},
     config::Config,
     control::{self, Control, TlsConfigs},
     data_dir::{self, Addresses, DataDir, PublishedAddresses},
@@ -70,6 +71,9 @@ pub enum Error {
     /// The database.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
     /// The authority or a certificate.
     #[error(transparent)]
     Ca(#[from] ca::Error),
@@ -105,7 +109,7 @@ pub struct Server {
     closing: CancellationToken,
     callers: TaskTracker,
     rooms: Vec<JoinHandle<()>>,
-    keeper: JoinHandle<()>,
+    keepers: Vec<JoinHandle<()>>,
     records: Records,
     _workers: Arc<Workers>,
     _published: PublishedAddresses,
@@ -182,8 +186,10 @@ impl Server {
         let sockets = Sockets::bind(&config)?;
         let addresses = sockets.addresses(&config);
         let workers = Arc::new(Workers::start("worker", config.workers).map_err(Error::Workers)?);
+        let (cache, courier) = Cache::open(config.state.redis.as_ref())?;
         let (authenticator, keeper) =
-            Authenticator::new(store.clone(), config.api_key.clone(), Instant::now());
+            Authenticator::new(store.clone(), cache, config.api_key.clone(), Instant::now());
+        let watch = Watch::new(store.clone(), authenticator.clone());
         let records = Records::start(&config.state, &data, &store).await?;
         let metrics = Metrics::default();
         let registry = Registry::default();
@@ -263,7 +269,11 @@ impl Server {
         }
         let published = addresses.publish(&data)?;
         Ok(Self {
-            keeper: tokio::spawn(keeper.run(closing.clone())),
+            keepers: vec![
+                tokio::spawn(keeper.run(closing.clone())),
+                tokio::spawn(watch.run(closing.clone())),
+                tokio::spawn(courier.run(closing.clone())),
+            ],
             records,
             addresses,
             data: config.data_dir,
@@ -327,7 +337,9 @@ impl Server {
             }
         }
         self.closing.cancel();
-        let _ = self.keeper.await;
+        for keeper in self.keepers {
+            let _ = keeper.await;
+        }
         self.records.end().await;
         self.store.close().await;
         info!("stopped");

@@ -31,7 +31,21 @@ fn text(api: &Api) -> String {
     records(&mut page, &api.records);
     page.family("gpuf_failed_authentications_total", "counter", "Keys that did not work.");
     page.sample("gpuf_failed_authentications_total", &[], api.authenticator.failures());
+    keys(&mut page, api);
     page.0
+}
+
+fn keys(page: &mut Page, api: &Api) {
+    page.family("gpuf_key_lookups_total", "counter", "Look-ups of keys, by who answered and what.");
+    for (by, verdict, count) in api.authenticator.lookups() {
+        let labels = [("answered_by", by.as_str()), ("result", verdict.as_str())];
+        page.sample("gpuf_key_lookups_total", &labels, count);
+    }
+    let redis = api.authenticator.cache().health();
+    page.family("gpuf_redis_errors_total", "counter", "Operations that Redis did not do in time.");
+    page.sample("gpuf_redis_errors_total", &[], redis.errors);
+    page.family("gpuf_redis_breaker_open", "gauge", "1 while Redis is left alone, since it did not answer.");
+    page.sample("gpuf_redis_breaker_open", &[], u8::from(redis.breaker_open));
 }
 
 fn requests(page: &mut Page, api: &Api) {

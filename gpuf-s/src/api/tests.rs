@@ -17,6 +17,7 @@ use tokio::{
 use super::*;
 use crate::{
     auth::{admin, desk::KeyMade},
+    cache::Cache,
     data_dir::DataDir,
     store::{AgentRow, KeyId, Name, Outcome, TokenHash, UnixSeconds, UsageId, UsageRecord},
 };
@@ -78,7 +79,8 @@ impl Bench {
         let data = DataDir::open(folder.path()).unwrap();
         let store = Store::embedded(&data).await.unwrap();
         let admin = AdminToken::open(&data).unwrap();
-        let (authenticator, keeper) = Authenticator::new(store.clone(), None, Instant::now());
+        let (authenticator, keeper) =
+            Authenticator::new(store.clone(), Cache::open(None).unwrap().0, None, Instant::now());
         let shutdown = CancellationToken::new();
         tokio::spawn(keeper.run(shutdown.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -13,8 +13,9 @@ use super::{
     join_token::{self, TTL_MAX, TokenOrder, USES_MAX},
     key::{self, IssueError, KeyOrder},
 };
-use crate::store::{
-    self, Access, AuditLine, KeyId, MODELS_PER_KEY_MAX, Models, Name, Store, TokenId, UnixSeconds,
+use crate::{
+    cache::Cache,
+    store::{self, Access, AuditLine, KeyId, MODELS_PER_KEY_MAX, Models, Name, Store, TokenId, UnixSeconds},
 };
 
 /// The longest that a key with an end may live, in days.
@@ -54,6 +55,8 @@ impl From<IssueError> for Error {
 pub struct Desk {
     /// Where keys, tokens and agents are.
     pub store: Store,
+    /// Where servers look keys up before they ask the store.
+    pub cache: Cache,
     /// Who has to forget a revoked key at once; none where no server runs in this process.
     pub authenticator: Option<Authenticator>,
     /// `host:port` of the control port, for join strings.
@@ -84,6 +87,11 @@ impl Desk {
             expires: wish.expires_in_days.map(|days| expiry(days, now)).transpose()?,
         };
         let (row, key) = key::issue(&self.store, order, now).await?;
+        // Somebody may have asked for it before there was such a key.
+        self.cache.put(&row.hash, Some(&row)).await;
+        if let Some(authenticator) = &self.authenticator {
+            authenticator.forget(&row.hash);
+        }
         self.note("key.create", row.id.to_string(), Some(row.name.to_string())).await;
         Ok(KeyMade { id: row.id, key: key.expose().to_owned(), shown: KeyView::of(row, now) })
     }
@@ -104,8 +112,9 @@ impl Desk {
     pub async fn revoke_key(&self, id: KeyId) -> Result<Revoked, Error> {
         let hash = self.store.revoke_key(id, UnixSeconds::now()).await?.ok_or(Error::NotFound("key"))?;
         if let Some(authenticator) = &self.authenticator {
-            authenticator.forget(&hash);
+            authenticator.revoke(&hash);
         }
+        self.cache.revoke(&hash).await;
         self.note("key.revoke", id.to_string(), None).await;
         Ok(Revoked { id: id.to_string(), revoked: true })
     }

@@ -19,6 +19,10 @@ struct Bench {
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+fn memory() -> Cache {
+    Cache::open(None).unwrap().0
+}
+
 impl Bench {
     async fn new() -> Self {
         Self::with_static(None).await
@@ -28,7 +32,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
         let began = Instant::now();
-        let (authenticator, keeper) = Authenticator::new(store.clone(), key, began);
+        let (authenticator, keeper) = Authenticator::new(store.clone(), memory(), key, began);
         let closing = CancellationToken::new();
         let keeper = tokio::spawn(keeper.run(closing.clone()));
         Self { store, authenticator, keeper, closing, began, folder }
@@ -103,7 +107,7 @@ async fn a_revocation_here_is_seen_by_the_next_request() {
     let (row, key) = bench.key(None).await;
     bench.ask(&key, bench.began).await.unwrap();
     let hash = bench.store.revoke_key(row.id, UnixSeconds::now()).await.unwrap().unwrap();
-    bench.authenticator.forget(&hash);
+    bench.authenticator.revoke(&hash);
     assert_eq!(bench.ask(&key, bench.began).await, Err(Error::Invalid));
 }
 
@@ -163,7 +167,7 @@ async fn known_keys_do_not_wait_for_a_store_that_is_away_until_it_is_back() {
     let hash = key::parse(known.expose().as_bytes()).unwrap();
     let (away, later) = (bench.at(Duration::from_secs(60)), bench.at(Duration::from_secs(69)));
     assert_eq!(bench.lookup(&known, away), None, "old, and nobody knows that the store is away");
-    let cache = &bench.authenticator.0.cache;
+    let cache = &bench.authenticator.0.recent;
     cache.store_is_away(&hash, away).unwrap();
     assert!(matches!(cache.find(&hash, later), Found::Ageing(_)), "one request asks behind its back");
     assert!(matches!(cache.find(&hash, later), Found::Fresh(_)), "the next one does not");
@@ -181,7 +185,7 @@ async fn known_keys_do_not_wait_for_a_store_that_is_away_until_it_is_back() {
 async fn a_revocation_wins_over_an_answer_that_was_read_before_it() {
     let bench = Bench::new().await;
     let (row, known) = bench.key(None).await;
-    let cache = &bench.authenticator.0.cache;
+    let cache = &bench.authenticator.0.recent;
     let epoch = cache.epoch();
     bench.authenticator.forget(&row.hash);
     assert!(cache.learn(row.hash, Some(row), epoch, bench.began, UnixSeconds::now()).is_some());
@@ -226,8 +230,8 @@ async fn guessing_is_slowed_and_good_keys_of_the_same_address_are_not() {
 async fn a_flood_of_guesses_does_not_stand_before_a_known_key() {
     let bench = Bench::new().await;
     let (row, known) = bench.key(None).await;
-    let (authenticator, keeper) = Authenticator::new(bench.store.clone(), None, bench.began);
-    let cache = &authenticator.0.cache;
+    let (authenticator, keeper) = Authenticator::new(bench.store.clone(), memory(), None, bench.began);
+    let cache = &authenticator.0.recent;
     let before = cache.learn(row.hash, Some(row), cache.epoch(), bench.began, UnixSeconds::now()).unwrap();
     let guess =
         |number: usize| Question { hash: KeyHash::of(&number.to_be_bytes()), now: bench.began, answer: None };

@@ -1,6 +1,10 @@
 //! Where a command is carried out: at the running server, or on its data directory when it is down.
 
+use std::time::Duration;
+
 use common::AgentId;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{Error, client::Client};
 use crate::{
@@ -9,16 +13,38 @@ use crate::{
         Ca, Desk, ca,
         desk::{KeyMade, KeyView, KeyWish, Revoked, TokenMade, TokenView, TokenWish},
     },
+    cache::{Cache, Courier},
     config::Config,
     data_dir::{Addresses, DataDir},
     store::{KeyId, Store, TokenId, UnixSeconds},
 };
 
+/// A command waits this long for the servers' cache; without it, they learn from the store within seconds.
+const CACHE_DEADLINE: Duration = Duration::from_secs(1);
+
 pub(super) enum Office {
     /// Over its API, so that what is revoked is refused at once.
     Server(Client),
     /// By our own hands. A server that we did not see learns of it within seconds.
-    Folder(Box<Desk>),
+    Folder(Box<Desk>, Errand),
+}
+
+/// The way to the servers' cache while a command is carried out.
+pub(super) struct Errand {
+    courier: JoinHandle<()>,
+    done: CancellationToken,
+}
+
+impl Errand {
+    fn begin(courier: Courier) -> Self {
+        let done = CancellationToken::new();
+        Self { courier: tokio::spawn(courier.run(done.clone())), done }
+    }
+
+    async fn end(self) {
+        self.done.cancel();
+        let _ = self.courier.await;
+    }
 }
 
 impl Office {
@@ -35,19 +61,23 @@ impl Office {
     async fn open_folder(config: &Config) -> Result<Self, Error> {
         let data = DataDir::open(&config.data_dir)?;
         let store = Store::open(&config.state.database, &data).await?;
+        let (cache, courier) = Cache::open(config.state.redis.as_ref())?;
         let ca = open_ca(config, &data)?;
-        Ok(Self::Folder(Box::new(Desk {
+        let desk = Desk {
             store,
+            cache,
             authenticator: None,
             control: crate::net::advertised(config.advertise.as_ref(), config.control),
             fingerprint: ca.fingerprint(),
             actor: "command line",
-        })))
+        };
+        Ok(Self::Folder(Box::new(desk), Errand::begin(courier)))
     }
 
     /// Ends the work on the folder in order, so that the database is one file again.
     pub(super) async fn close(self) {
-        if let Self::Folder(desk) = self {
+        if let Self::Folder(desk, errand) = self {
+            errand.end().await;
             desk.store.close().await;
         }
     }
@@ -55,57 +85,63 @@ impl Office {
     pub(super) async fn make_key(&mut self, wish: KeyWish) -> Result<KeyMade, Error> {
         match self {
             Self::Server(client) => client.post("/api/v1/keys", &wish).await,
-            Self::Folder(desk) => Ok(desk.make_key(wish).await?),
+            Self::Folder(desk, _) => {
+                desk.cache.connected(CACHE_DEADLINE).await;
+                Ok(desk.make_key(wish).await?)
+            }
         }
     }
 
     pub(super) async fn keys(&mut self) -> Result<Page<KeyView>, Error> {
         match self {
             Self::Server(client) => client.get("/api/v1/keys").await,
-            Self::Folder(desk) => Ok(desk.keys().await?.into()),
+            Self::Folder(desk, _) => Ok(desk.keys().await?.into()),
         }
     }
 
     pub(super) async fn revoke_key(&mut self, id: KeyId) -> Result<Revoked, Error> {
         match self {
             Self::Server(client) => client.delete(&format!("/api/v1/keys/{id}")).await,
-            Self::Folder(desk) => Ok(desk.revoke_key(id).await?),
+            Self::Folder(desk, _) => {
+                desk.cache.connected(CACHE_DEADLINE).await;
+                Ok(desk.revoke_key(id).await?)
+            }
         }
     }
 
     pub(super) async fn make_token(&mut self, wish: TokenWish) -> Result<TokenMade, Error> {
         match self {
             Self::Server(client) => client.post("/api/v1/join-tokens", &wish).await,
-            Self::Folder(desk) if desk.control.ends_with(":0") => Err(Error::NoControlPort),
-            Self::Folder(desk) => Ok(desk.make_token(wish).await?),
+            Self::Folder(desk, _) if desk.control.ends_with(":0") => Err(Error::NoControlPort),
+            Self::Folder(desk, _) => Ok(desk.make_token(wish).await?),
         }
     }
 
     pub(super) async fn tokens(&mut self) -> Result<Page<TokenView>, Error> {
         match self {
             Self::Server(client) => client.get("/api/v1/join-tokens").await,
-            Self::Folder(desk) => Ok(desk.tokens().await?.into()),
+            Self::Folder(desk, _) => Ok(desk.tokens().await?.into()),
         }
     }
 
     pub(super) async fn revoke_token(&mut self, id: TokenId) -> Result<Revoked, Error> {
         match self {
             Self::Server(client) => client.delete(&format!("/api/v1/join-tokens/{id}")).await,
-            Self::Folder(desk) => Ok(desk.revoke_token(id).await?),
+            Self::Folder(desk, _) => Ok(desk.revoke_token(id).await?),
         }
     }
 
     pub(super) async fn agents(&mut self) -> Result<Page<AgentView>, Error> {
         match self {
             Self::Server(client) => client.get("/api/v1/agents").await,
-            Self::Folder(desk) => Ok(api::agents_listed(&desk.store, Vec::new()).await?.into()),
+            Self::Folder(desk, _) => Ok(api::agents_listed(&desk.store, Vec::new()).await?.into()),
         }
     }
 
     pub(super) async fn revoke_agent(&mut self, id: AgentId) -> Result<Revoked, Error> {
         match self {
             Self::Server(client) => client.delete(&format!("/api/v1/agents/{id}")).await,
-            Self::Folder(desk) => Ok(desk.revoke_agent(id).await?),
+            Self::Folder(desk, _) => Ok(desk.revoke_agent(id).await?),
         }
     }
 }

@@ -22,7 +22,7 @@ const SERVER: &[Row] = &[
     ("bus", &["outbox"]),
     // Decisions.
     ("balance", &[]),
-    ("auth", &["data_dir", "store"]),
+    ("auth", &["cache", "data_dir", "store"]),
     // What the operator wants is checked types: of a key, of certificates.
     ("config", &["auth", "bus", "secret", "store"]),
     ("net", &["config"]),
@@ -42,6 +42,7 @@ const SERVER: &[Row] = &[
         &[
             "api",
             "auth",
+            "cache",
             "config",
             "control",
             "data_dir",
@@ -55,7 +56,7 @@ const SERVER: &[Row] = &[
         ],
     ),
     ("quickstart", &["auth", "config", "data_dir", "net", "server", "store"]),
-    ("cli", &["api", "auth", "config", "data_dir", "net", "quickstart", "server", "store"]),
+    ("cli", &["api", "auth", "cache", "config", "data_dir", "net", "quickstart", "server", "store"]),
 ];
 
 /// `gpuf-c`, likewise.
@@ -104,7 +105,8 @@ const VENDORS: &[(&str, &[&str])] = &[
         "clap",
         &["gpuf-s/src/cli", "gpuf-s/src/config/settings.rs", "gpuf-c/src/cli", "sim-engine/src/main.rs"],
     ),
-    ("quick_cache", &["gpuf-s/src/auth/"]),
+    ("quick_cache", &["gpuf-s/src/auth/", "gpuf-s/src/cache/memory.rs"]),
+    ("redis", &["gpuf-s/src/cache.rs", "gpuf-s/src/cache/redis"]),
     (
         "arc_swap",
         &["gpuf-s/src/registry", "gpuf-s/src/tunnel", "gpuf-s/src/public/tls.rs", "gpuf-c/src/engine"],
@@ -115,6 +117,7 @@ const VENDORS: &[(&str, &[&str])] = &[
 const BELOW_THE_DOORS: &[&str] = &[
     "data_dir",
     "store",
+    "cache",
     "balance",
     "auth",
     "config",

@@ -8,6 +8,7 @@ async fn desk() -> (tempfile::TempDir, Desk) {
     let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
     let desk = Desk {
         store,
+        cache: Cache::open(None).unwrap().0,
         authenticator: None,
         control: "gw.example:17000".into(),
         fingerprint: Fingerprint::of(b"authority"),
