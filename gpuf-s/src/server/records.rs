@@ -66,10 +66,8 @@ impl Records {
         let recorder = Recorder::new(outbox.clone());
         let forwarder = Forwarder::new(outbox, bus.clone());
         // What is at the beginning of the way ends first, and finds all behind it still at work.
-        let mut steps = vec![
-            Step::start(|closing| forwarder.run(closing)),
-            Step::start(|closing| scribe.run(closing)),
-        ];
+        let mut steps =
+            vec![Step::start(|closing| forwarder.run(closing)), Step::start(|closing| scribe.run(closing))];
         let stores_here = state.kafka.is_none() || state.consumer;
         let ingested = if stores_here { Some(ingest(state, store, bus, &mut steps)?) } else { None };
         let figures = Figures { recorder: Some(recorder.clone()), ingested };
@@ -84,12 +82,7 @@ impl Records {
     }
 }
 
-fn ingest(
-    state: &State,
-    store: &Store,
-    bus: Bus,
-    steps: &mut Vec<Step>,
-) -> Result<Arc<Ingested>, Error> {
+fn ingest(state: &State, store: &Store, bus: Bus, steps: &mut Vec<Step>) -> Result<Arc<Ingested>, Error> {
     let settings = ingest::Settings { batch_records_max: BATCH_RECORDS_MAX, batch_wait: BATCH_WAIT };
     let ingester = Ingester::new(store.clone(), bus, settings)?;
     let ingested = ingester.counts();

@@ -150,7 +150,9 @@ fn device(gpu: GpuSample) -> DeviceSample {
         memory_used_bytes: gpu.memory_used_bytes,
         memory_total_bytes: gpu.memory_total_bytes,
         power_milliwatts: gpu.power_watts.map(|watts| thousandths(watts.into()) as u32),
-        temperature_millidegrees: gpu.temperature_c.map(|degrees| (f64::from(degrees) * 1000.0).round() as i32),
+        temperature_millidegrees: gpu
+            .temperature_c
+            .map(|degrees| (f64::from(degrees) * 1000.0).round() as i32),
         energy_millijoules: gpu.energy_joules.map(thousandths),
     }
 }

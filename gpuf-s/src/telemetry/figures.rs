@@ -3,9 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{Recorder, ingest::Ingested};
-use crate::{
-    outbox::{Refused, Topic},
-};
+use crate::outbox::{Refused, Topic};
 
 /// A family of figures.
 #[derive(Debug)]
@@ -73,7 +71,11 @@ fn first_hop(recorder: &Recorder) -> Vec<Family> {
             "Records that are written down and not yet in the outbox's database.",
             vec![(vec![], counts.queued as f64)],
         ),
-        gauge("gpuf_outbox_bytes", "Size of the outbox's database.", vec![(vec![], counts.file_bytes as f64)]),
+        gauge(
+            "gpuf_outbox_bytes",
+            "Size of the outbox's database.",
+            vec![(vec![], counts.file_bytes as f64)],
+        ),
     ]
 }
 

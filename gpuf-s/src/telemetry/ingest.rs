@@ -150,7 +150,8 @@ impl Ingester {
     /// The next records. Partitions that are given to this consumer begin where the store has them, which
     /// it is asked for as long as it takes.
     async fn receive(&mut self) -> Result<Vec<Record>, Error> {
-        let received = self.consumer.receive(self.settings.batch_records_max, self.settings.batch_wait).await?;
+        let received =
+            self.consumer.receive(self.settings.batch_records_max, self.settings.batch_wait).await?;
         if !received.assigned.is_empty() {
             let offsets = self.store.offsets(GROUP).await?;
             let position = |partition: &Partition| self.position(&offsets, *partition);
