@@ -61,7 +61,8 @@ impl Day {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let moment = OffsetDateTime::from_unix_timestamp(self.first_unix_ms() / 1000).map_err(|_| fmt::Error)?;
+        let moment =
+            OffsetDateTime::from_unix_timestamp(self.first_unix_ms() / 1000).map_err(|_| fmt::Error)?;
         f.write_str(&moment.date().format(FORMAT).map_err(|_| fmt::Error)?)
     }
 }
@@ -102,7 +103,8 @@ mod tests {
 
     #[test]
     fn a_day_survives_being_written_and_read() {
-        for (unix_ms, text) in [(0, "1970-01-01"), (1_800_000_000_000, "2027-01-15"), (951_782_400_000, "2000-02-29")]
+        for (unix_ms, text) in
+            [(0, "1970-01-01"), (1_800_000_000_000, "2027-01-15"), (951_782_400_000, "2000-02-29")]
         {
             let day = Day::of_unix_ms(unix_ms).unwrap();
             assert_eq!((day.to_string().as_str(), text.parse()), (text, Ok(day)));

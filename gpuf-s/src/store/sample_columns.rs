@@ -4,7 +4,8 @@ use common::{AgentId, EngineReport, ModelReport};
 use sqlx::{ColumnIndex, Decode, FromRow, Type};
 
 use super::{
-    AgentDay, AgentFacts, AgentReport, AgentRow, Day, Device, DeviceDay, Error, Gauge, Sample, SampleId, SetAside, UnixSeconds,
+    AgentDay, AgentFacts, AgentReport, AgentRow, Day, Device, DeviceDay, Error, Gauge, Sample, SampleId,
+    SetAside, UnixSeconds,
     ingest::{
         Identity,
         days::{AGENT_DAYS, DEVICE_DAYS, Figures},
@@ -144,7 +145,8 @@ where
     Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
 {
     fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
-        let figures = (2..2 + AGENT_DAYS.columns.len()).map(|at| row.try_get(at)).collect::<Result<_, _>>()?;
+        let figures =
+            (2..2 + AGENT_DAYS.columns.len()).map(|at| row.try_get(at)).collect::<Result<_, _>>()?;
         Ok(Self { day: row.try_get(0)?, agent_id: row.try_get(1)?, figures })
     }
 }
@@ -157,13 +159,9 @@ where
     Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
 {
     fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
-        let figures = (3..3 + DEVICE_DAYS.columns.len()).map(|at| row.try_get(at)).collect::<Result<_, _>>()?;
-        Ok(Self {
-            day: row.try_get(0)?,
-            agent_id: row.try_get(1)?,
-            device_index: row.try_get(2)?,
-            figures,
-        })
+        let figures =
+            (3..3 + DEVICE_DAYS.columns.len()).map(|at| row.try_get(at)).collect::<Result<_, _>>()?;
+        Ok(Self { day: row.try_get(0)?, agent_id: row.try_get(1)?, device_index: row.try_get(2)?, figures })
     }
 }
 
@@ -220,7 +218,11 @@ impl TryFrom<ReportColumns> for AgentReport {
         let agent = AgentRow {
             id: agent_id(&row.id)?,
             name: row.name.parse().map_err(|_| Error::Corrupt("an agent's name"))?,
-            owner: row.owner.map(|owner| owner.parse()).transpose().map_err(|_| Error::Corrupt("an owner"))?,
+            owner: row
+                .owner
+                .map(|owner| owner.parse())
+                .transpose()
+                .map_err(|_| Error::Corrupt("an owner"))?,
             enrolled: UnixSeconds(row.enrolled_unix),
             revoked: row.revoked_unix.map(UnixSeconds),
         };

@@ -17,8 +17,8 @@ use super::{
     sorted,
 };
 use crate::store::{
-    Batch, Day, Inventory, Offset, REFUSED_PARTITION, SET_ASIDE_BYTES_MAX, Sample, SetAside, Stored, UsageRecord,
-    verdict,
+    Batch, Day, Inventory, Offset, REFUSED_PARTITION, SET_ASIDE_BYTES_MAX, Sample, SetAside, Stored,
+    UsageRecord, verdict,
 };
 
 /// How long a batch may take.

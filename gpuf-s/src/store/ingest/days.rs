@@ -179,7 +179,9 @@ impl Table {
                 }
                 Max | Min => {
                     let sign = if *merge == Max { '>' } else { '<' };
-                    format!("{column} = CASE WHEN {old} IS NULL OR {new} {sign} {old} THEN {new} ELSE {old} END")
+                    format!(
+                        "{column} = CASE WHEN {old} IS NULL OR {new} {sign} {old} THEN {new} ELSE {old} END"
+                    )
                 }
             }
         };

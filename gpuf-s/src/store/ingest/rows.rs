@@ -197,7 +197,9 @@ impl DeviceRow {
             memory_used_bytes: large(self.memory_used_bytes),
             memory_total_bytes: large(self.memory_total_bytes),
             power_milliwatts: small(self.power_milliwatts),
-            temperature_millidegrees: self.temperature_millidegrees.and_then(|degrees| i32::try_from(degrees).ok()),
+            temperature_millidegrees: self
+                .temperature_millidegrees
+                .and_then(|degrees| i32::try_from(degrees).ok()),
             energy_millijoules: large(self.energy_millijoules),
         }
     }

@@ -36,7 +36,8 @@ impl Bulk {
     ) -> Result<u64, sqlx::Error> {
         let mut affected = 0;
         for (sql, arguments) in self.chunks(rows, bind)? {
-            affected += sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *work).await?.rows_affected();
+            affected +=
+                sqlx::query_with(AssertSqlSafe(sql), arguments).execute(&mut *work).await?.rows_affected();
         }
         Ok(affected)
     }

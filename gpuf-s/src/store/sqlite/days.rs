@@ -21,7 +21,8 @@ const PRUNE_STEP_ROWS: u32 = 1000;
 static INSERT_AGENT_DAYS: LazyLock<Bulk> = LazyLock::new(|| insertion(&AGENT_DAYS, ""));
 static INSERT_DEVICE_DAYS: LazyLock<Bulk> = LazyLock::new(|| insertion(&DEVICE_DAYS, ""));
 static ADD_AGENT_DAYS: LazyLock<Bulk> = LazyLock::new(|| insertion(&AGENT_DAYS, &AGENT_DAYS.on_conflict()));
-static ADD_DEVICE_DAYS: LazyLock<Bulk> = LazyLock::new(|| insertion(&DEVICE_DAYS, &DEVICE_DAYS.on_conflict()));
+static ADD_DEVICE_DAYS: LazyLock<Bulk> =
+    LazyLock::new(|| insertion(&DEVICE_DAYS, &DEVICE_DAYS.on_conflict()));
 
 fn insertion(table: &Table, tail: &str) -> Bulk {
     Bulk::insert(table.name, &table.column_list(), tail)
@@ -59,12 +60,17 @@ async fn put(
 }
 
 pub(super) async fn pruned_before(work: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-    let query = sqlx::query_as::<_, (i64,)>("SELECT before_unix_ms FROM retention WHERE subject = 'heartbeats'");
+    let query =
+        sqlx::query_as::<_, (i64,)>("SELECT before_unix_ms FROM retention WHERE subject = 'heartbeats'");
     Ok(query.fetch_optional(work).await?.map_or(0, |(before,)| before))
 }
 
 impl Sqlite {
-    pub(in crate::store) async fn rebuild_day(&self, day: Day, how: Rebuild) -> Result<Option<Rebuilt>, Error> {
+    pub(in crate::store) async fn rebuild_day(
+        &self,
+        day: Day,
+        how: Rebuild,
+    ) -> Result<Option<Rebuilt>, Error> {
         // However long it takes: nobody's request waits for it, and others write after it.
         let mut work = self.desk.begin_with("BEGIN IMMEDIATE").await?;
         let (counted, rows) = count(&mut work, day).await?;
@@ -117,7 +123,8 @@ impl Sqlite {
 
     pub(in crate::store) async fn agent_days(&self, filter: &DayFilter) -> Result<Vec<AgentDay>, Error> {
         let (day, agent, _) = after(filter);
-        let sql = format!("{} AND (day, agent_id) > (?5, ?6) ORDER BY day, agent_id LIMIT ?7", page(&AGENT_DAYS));
+        let sql =
+            format!("{} AND (day, agent_id) > (?5, ?6) ORDER BY day, agent_id LIMIT ?7", page(&AGENT_DAYS));
         let query = sqlx::query_as::<_, AgentDayColumns>(AssertSqlSafe(sql))
             .bind(filter.from.map_or(0, Day::number))
             .bind(filter.to.map_or(i32::MAX, Day::number))
@@ -159,7 +166,8 @@ fn page(table: &Table) -> String {
 
 /// The key after which a page begins; every key comes after the one of the first.
 fn after(filter: &DayFilter) -> (i32, Vec<u8>, i64) {
-    let last = filter.after.map(|(day, agent, index)| (day.number(), agent.as_bytes().to_vec(), i64::from(index)));
+    let last =
+        filter.after.map(|(day, agent, index)| (day.number(), agent.as_bytes().to_vec(), i64::from(index)));
     last.unwrap_or((-1, Vec::new(), -1))
 }
 

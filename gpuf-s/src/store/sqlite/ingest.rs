@@ -22,7 +22,11 @@ use crate::store::{
 };
 
 static HEARTBEATS: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::insert("heartbeats", HEARTBEAT_COLUMNS, "ON CONFLICT DO NOTHING RETURNING agent_id, taken_unix_ms, id")
+    Bulk::insert(
+        "heartbeats",
+        HEARTBEAT_COLUMNS,
+        "ON CONFLICT DO NOTHING RETURNING agent_id, taken_unix_ms, id",
+    )
 });
 static COUNTERS: LazyLock<Bulk> = LazyLock::new(|| {
     let head = "SELECT agent_id, taken_unix_ms, received_bytes, sent_bytes, uptime_s, devices \

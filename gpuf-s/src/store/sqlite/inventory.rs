@@ -15,7 +15,11 @@ use crate::store::{
 };
 
 static KNOWN: LazyLock<Bulk> = LazyLock::new(|| {
-    Bulk::new("SELECT agent_id, engines_hash FROM agent_facts WHERE (agent_id, engines_hash) IN (VALUES", 2, ")")
+    Bulk::new(
+        "SELECT agent_id, engines_hash FROM agent_facts WHERE (agent_id, engines_hash) IN (VALUES",
+        2,
+        ")",
+    )
 });
 static PUT_FACTS: LazyLock<Bulk> = LazyLock::new(|| {
     Bulk::insert(

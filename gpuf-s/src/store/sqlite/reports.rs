@@ -5,16 +5,20 @@ use sqlx::AssertSqlSafe;
 
 use super::{Sqlite, in_time};
 use crate::store::{
-    AgentFilter, AgentReport, Device, Error, Name, REPORT_PAGE_ROWS_MAX, Sample, SampleFilter, SampleId, SetAside,
+    AgentFilter, AgentReport, Device, Error, Name, REPORT_PAGE_ROWS_MAX, Sample, SampleFilter, SampleId,
+    SetAside,
     ingest::rows::Row,
     sample_columns::{
-        AsideColumns, DeviceColumns, EngineColumns, HEARTBEAT_COLUMNS, HeartbeatColumns, ModelColumns, ReportColumns,
-        engines, named,
+        AsideColumns, DeviceColumns, EngineColumns, HEARTBEAT_COLUMNS, HeartbeatColumns, ModelColumns,
+        ReportColumns, engines, named,
     },
 };
 
 impl Sqlite {
-    pub(in crate::store) async fn agent_reports(&self, filter: &AgentFilter) -> Result<Vec<AgentReport>, Error> {
+    pub(in crate::store) async fn agent_reports(
+        &self,
+        filter: &AgentFilter,
+    ) -> Result<Vec<AgentReport>, Error> {
         let query = sqlx::query_as::<_, ReportColumns>(
             "SELECT a.id, a.name, a.owner, a.enrolled_unix, a.revoked_unix, f.at_unix_ms, f.name AS told_name, \
              f.version, f.os, f.arch, f.labels, f.location, f.address, c.taken_unix_ms, \
@@ -62,7 +66,11 @@ impl Sqlite {
         Ok(named(rows, &self.devices(filter.agent_id, filter.owner.as_ref()).await?))
     }
 
-    pub(in crate::store) async fn devices(&self, agent: AgentId, owner: Option<&Name>) -> Result<Vec<Device>, Error> {
+    pub(in crate::store) async fn devices(
+        &self,
+        agent: AgentId,
+        owner: Option<&Name>,
+    ) -> Result<Vec<Device>, Error> {
         let query = sqlx::query_as::<_, DeviceColumns>(
             "SELECT device_index, name, vendor, memory_total_bytes, first_unix_ms, last_unix_ms FROM devices \
              WHERE agent_id = ?1 AND (?2 IS NULL OR agent_id IN (SELECT id FROM agents WHERE owner = ?2)) \
@@ -98,9 +106,14 @@ impl Sqlite {
         .and_then(|(found, models)| engines(found, models))
     }
 
-    pub(in crate::store) async fn sweep_offline(&self, now_unix_ms: u64, silent_ms: u64) -> Result<u64, Error> {
-        let update = sqlx::query("UPDATE agent_counters SET online = 0 WHERE online = 1 AND taken_unix_ms < ?")
-            .bind(bound(now_unix_ms.saturating_sub(silent_ms)));
+    pub(in crate::store) async fn sweep_offline(
+        &self,
+        now_unix_ms: u64,
+        silent_ms: u64,
+    ) -> Result<u64, Error> {
+        let update =
+            sqlx::query("UPDATE agent_counters SET online = 0 WHERE online = 1 AND taken_unix_ms < ?")
+                .bind(bound(now_unix_ms.saturating_sub(silent_ms)));
         Ok(in_time(update.execute(&self.ledger)).await?.rows_affected())
     }
 
