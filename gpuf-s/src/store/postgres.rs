@@ -1,6 +1,7 @@
 //! The shared store: a PostgreSQL, which may be away at any time, the start included.
 
 mod connect;
+mod health;
 mod lease;
 mod partitions;
 mod statements;
@@ -28,9 +29,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Error, STATEMENT_DEADLINE, State, migrations::Fault, verdict};
 use crate::secret::SecretUrl;
+use health::Health;
 use known::Known;
 use lease::Lease;
-use upkeep::{Health, Upkeep};
+use upkeep::Upkeep;
 
 /// Connections for what people and callers wait for.
 const DESK_CONNECTIONS_MAX: u32 = 8;
@@ -155,9 +157,7 @@ impl Postgres {
         deadline: Duration,
         statements: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, Error> {
-        if self.health.state() == State::Starting {
-            return Err(Error::Unavailable("it was not reached yet, or is not migrated".into()));
-        }
+        self.health.check()?;
         match timeout(deadline, statements).await {
             Ok(Ok(done)) => {
                 self.health.answered();
@@ -187,3 +187,6 @@ pub(super) async fn connect_to_migrate(url: &SecretUrl) -> Result<PgConnection, 
         Err(_) => Err(refused(Fault::late().reason)),
     }
 }
+
+#[cfg(test)]
+mod tests;
