@@ -8,8 +8,13 @@ mod statements;
 mod upkeep;
 
 mod audit;
+mod days;
+mod ingest;
+mod inventory;
 mod keys;
+mod known;
 mod machines;
+mod reports;
 mod usage;
 
 use std::{sync::Arc, time::Duration};
@@ -25,6 +30,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::{Error, STATEMENT_DEADLINE, State, migrations::Fault, verdict};
 use crate::secret::SecretUrl;
 use health::Health;
+use known::Known;
 use lease::Lease;
 use upkeep::Upkeep;
 
@@ -45,6 +51,7 @@ pub struct Postgres {
     /// What arrives in batches.
     ledger: PgPool,
     health: Arc<Health>,
+    known: Arc<Known>,
     upkeep: Arc<Running>,
 }
 
@@ -68,7 +75,8 @@ impl Postgres {
         let (upkeep, first) = Upkeep::new(url.to_string(), options, desk.clone(), health.clone());
         let task = tokio::spawn(upkeep.run(closing.clone()));
         let running = Running { _end: closing.clone().drop_guard(), closing, task: Some(task).into() };
-        let store = Self { desk, ledger, health, upkeep: Arc::new(running) };
+        let known = Arc::default();
+        let store = Self { desk, ledger, health, known, upkeep: Arc::new(running) };
         match timeout(START_PATIENCE, first).await {
             Ok(Ok(Err(reason))) => {
                 store.close().await;
@@ -140,8 +148,17 @@ impl Postgres {
     /// The result of statements, or [`Error::Unavailable`] where they take longer than they may, waiting for
     /// a connection included. What they lease is closed unless they come to their end.
     async fn in_time<T>(&self, statements: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+        self.in_time_of(STATEMENT_DEADLINE, statements).await
+    }
+
+    /// Likewise, with a deadline of its own.
+    async fn in_time_of<T>(
+        &self,
+        deadline: Duration,
+        statements: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, Error> {
         self.health.check()?;
-        match timeout(STATEMENT_DEADLINE, statements).await {
+        match timeout(deadline, statements).await {
             Ok(Ok(done)) => {
                 self.health.answered();
                 Ok(done)

@@ -8,7 +8,7 @@ use super::*;
 use crate::store::{UnixSeconds, postgres::partitions};
 
 /// Every file with statements, and what it declares.
-const STATEMENTS: &[(&str, &[(&str, &str)])] = &[
+const STATEMENTS: &[(&str, &[(&str, &'static str)])] = &[
     ("audit.rs", audit::STATEMENTS),
     ("keys.rs", keys::STATEMENTS),
     ("machines.rs", machines::STATEMENTS),
@@ -24,7 +24,7 @@ async fn a_real_server_understands_every_statement() {
     let mut connection = beside(&url).await;
     for (file, statements) in STATEMENTS {
         for (name, sql) in *statements {
-            let prepared = (&mut connection).prepare(sqlx::AssertSqlSafe(*sql)).await;
+            let prepared = connection.prepare(sqlx::SqlSafeStr::into_sql_str(*sql)).await;
             assert!(prepared.is_ok(), "{file} {name}: {}", prepared.unwrap_err());
         }
     }
