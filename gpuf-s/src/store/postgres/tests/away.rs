@@ -70,7 +70,7 @@ async fn a_database_that_is_stopped_is_noticed_and_found_again() {
         assert!(matches!(write, Err(Error::Unavailable(_))), "{write:?}");
         assert!(began.elapsed() < NOTICED_IN, "{:?}", began.elapsed());
     }
-    assert_eq!(store.state(), State::Away);
+    eventually("it is known to be away", async || store.state() == State::Away).await;
     service.go_on();
     eventually("it is found again without being asked", async || store.is_ready()).await;
     assert_eq!(store.keys().await.unwrap(), []);
@@ -88,6 +88,7 @@ async fn a_statement_behind_anothers_lock_gives_up_in_time_here_and_there() {
     assert!(matches!(write, Err(Error::Unavailable(_))), "{write:?}");
     assert!(began.elapsed() < NOTICED_IN, "{:?}", began.elapsed());
     assert_eq!(read.unwrap(), []);
+    assert!(store.is_ready(), "a lock is no reason to call the database away");
     blocked(&url, 0).await;
     drop(lock);
     eventually("it works", async || store.agents().await.is_ok()).await;
