@@ -4,6 +4,7 @@
 
 pub mod id;
 mod rows;
+mod servers;
 mod usage;
 
 mod migrations;
@@ -18,6 +19,7 @@ pub use migrations::{Migrations, Step};
 pub use rows::{
     Access, AgentRow, AuditLine, BadName, KeyRow, MODELS_PER_KEY_MAX, Models, Name, TokenRow, UnixSeconds,
 };
+pub use servers::{Presence, PresentAgent, ServerRow};
 pub use usage::{Outcome, UsageFilter, UsageRecord};
 
 use std::{path::PathBuf, time::Duration};
@@ -87,6 +89,14 @@ pub enum Database {
     Postgres(SecretUrl),
 }
 
+impl Database {
+    /// Whether other servers may use it too.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+}
+
 /// Handle of an open store; clones share it.
 #[derive(Debug, Clone)]
 pub enum Store {
@@ -150,6 +160,16 @@ delegate! {
     agent(id: AgentId) -> Option<AgentRow>;
     /// Revokes an agent; whether there is one.
     revoke_agent(id: AgentId, now: UnixSeconds) -> bool;
+    /// The agents that were revoked at or after a point in time.
+    agents_revoked_since(at: UnixSeconds) -> Vec<AgentId>;
+    /// Writes a server's row, in place of the one that it has, and drops rows that are a day old.
+    put_server(server: &ServerRow) -> ();
+    /// Writes that a server lives and is otherwise as its row says; whether it has one.
+    touch_server(id: [u8; 16], seen_unix_ms: u64) -> bool;
+    /// The servers that were seen at or after a point in time, by name.
+    servers(since_unix_ms: u64) -> Vec<ServerRow>;
+    /// Removes a server's row, if it has one.
+    remove_server(id: [u8; 16]) -> ();
     /// Adds records of usage, all or none; those whose ids exist are left as they are.
     insert_usage(records: &[UsageRecord]) -> ();
     /// Records of usage, newest first.

@@ -14,6 +14,9 @@ use crate::{
     store::{KeyId, Store, TokenId, UnixSeconds},
 };
 
+/// Servers that have said so within this are taken to run.
+const SEEN_WITHIN_MS: u64 = 15_000;
+
 pub(super) enum Office {
     /// Over its API, so that what is revoked is refused at once.
     Server(Client),
@@ -98,7 +101,11 @@ impl Office {
     pub(super) async fn agents(&mut self) -> Result<Page<AgentView>, Error> {
         match self {
             Self::Server(client) => client.get("/api/v1/agents").await,
-            Self::Folder(desk) => Ok(api::agents_listed(&desk.store, Vec::new()).await?.into()),
+            Self::Folder(desk) => {
+                let elsewhere =
+                    desk.store.servers(UnixSeconds::now().to_ms().saturating_sub(SEEN_WITHIN_MS)).await?;
+                Ok(api::agents_listed(&desk.store, Vec::new(), &elsewhere).await?.into())
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod upkeep;
 mod audit;
 mod keys;
 mod machines;
+mod servers;
 mod usage;
 
 use std::{sync::Arc, time::Duration};

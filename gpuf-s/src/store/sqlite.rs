@@ -2,6 +2,7 @@
 
 mod keys;
 mod machines;
+mod servers;
 mod usage;
 
 use std::{future::Future, path::Path, time::Duration};
