@@ -7,6 +7,7 @@ mod audit;
 mod keys;
 mod metrics;
 mod models;
+mod servers;
 mod tokens;
 mod usage;
 
@@ -19,7 +20,7 @@ mod listener;
 
 pub use agents::listed as agents_listed;
 pub use figures::serve_figures;
-pub use fleet::{AgentView, EngineView, Fleet, HeartbeatView, ModelView};
+pub use fleet::{AgentView, EngineView, Fleet, HeartbeatView, ModelView, ServerView};
 pub use routes::{Access, ROUTES, Route};
 
 use std::sync::Arc;

@@ -18,6 +18,7 @@ pub mod tunnel;
 pub mod auth;
 pub mod balance;
 pub mod registry;
+pub mod roster;
 
 pub mod bus;
 pub mod cache;

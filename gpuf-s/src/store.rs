@@ -8,6 +8,7 @@ mod ingest;
 mod reports;
 mod rows;
 mod samples;
+mod servers;
 mod usage;
 
 mod migrations;
@@ -32,6 +33,7 @@ pub use samples::{
     Batch, DeviceSample, Inventory, Offset, REFUSED_PARTITION, SET_ASIDE_BYTES_MAX, Sample, SampleId,
     SetAside, Stored,
 };
+pub use servers::{Presence, PresentAgent, ServerRow};
 pub use usage::{Outcome, UsageFilter, UsageRecord};
 
 use std::{fmt, path::PathBuf, time::Duration};
@@ -111,6 +113,14 @@ impl fmt::Display for Database {
     }
 }
 
+impl Database {
+    /// Whether other servers may use it too.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+}
+
 /// Handle of an open store; clones share it.
 #[derive(Debug, Clone)]
 pub enum Store {
@@ -174,6 +184,16 @@ delegate! {
     agent(id: AgentId) -> Option<AgentRow>;
     /// Revokes an agent; whether there is one.
     revoke_agent(id: AgentId, now: UnixSeconds) -> bool;
+    /// The agents that were revoked at or after a point in time.
+    agents_revoked_since(at: UnixSeconds) -> Vec<AgentId>;
+    /// Writes a server's row, in place of the one that it has, and drops rows that are a day old.
+    put_server(server: &ServerRow) -> ();
+    /// Writes that a server lives and is otherwise as its row says; whether it has one.
+    touch_server(id: [u8; 16], seen_unix_ms: u64) -> bool;
+    /// The servers that were seen at or after a point in time, by name.
+    servers(since_unix_ms: u64) -> Vec<ServerRow>;
+    /// Removes a server's row, if it has one.
+    remove_server(id: [u8; 16]) -> ();
     /// Adds records of usage, all or none; those whose ids exist are left as they are.
     insert_usage(records: &[UsageRecord]) -> ();
     /// Records of usage, newest first.

@@ -1,12 +1,37 @@
 //! What the API shows of agents; the composition root answers it from the registry.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use common::{
-    AgentId, EngineId, EngineKind, ModelName,
+    AgentId, EngineId, EngineKind, ModelName, ServerId,
     message::{GpuSample, HostSample},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::store::ServerRow;
+
+/// A server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerView {
+    /// Its id, another one after each start.
+    pub id: ServerId,
+    /// What people call it: `host:port` of its control port.
+    pub name: String,
+    /// `running`, or `draining` while it takes no further agents.
+    pub state: String,
+    /// Whether it is the one that answers.
+    pub this: bool,
+    /// Its software version.
+    pub version: String,
+    /// `host:port` of its public port.
+    pub public: String,
+    /// `host:port` of its API port.
+    pub api: String,
+    /// When it started, seconds since the Unix epoch.
+    pub started_unix: i64,
+    /// Agents that hold a session with it.
+    pub agents: usize,
+}
 
 /// An agent with a live session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,9 +40,13 @@ pub struct AgentView {
     pub id: AgentId,
     /// What it calls itself.
     pub name: String,
-    /// `connected` or `draining`; `offline` or `revoked` for one that is enrolled but has no session.
+    /// `connected` or `draining`, here or at another server; `offline` or `revoked` for one that is enrolled
+    /// but has no session.
     pub state: String,
-    /// Seconds since its session began; none where it is away.
+    /// The servers that it holds sessions with.
+    #[serde(default)]
+    pub servers: Vec<String>,
+    /// Seconds since its session with this server began; none where it has none.
     pub connected_for_s: Option<u64>,
     /// Where it dialled from.
     pub address: Option<String>,
@@ -86,6 +115,12 @@ pub struct HeartbeatView {
 pub trait Fleet: Send + Sync {
     /// Every agent with a live session.
     fn agents(&self) -> Vec<AgentView>;
+
+    /// Every server that shares the database, this one first.
+    fn servers(&self) -> Vec<ServerView>;
+
+    /// The other servers, and who is connected to them.
+    fn elsewhere(&self) -> Arc<Vec<ServerRow>>;
 
     /// Ends the session of an agent that was revoked; whether it had one.
     fn disconnect(&self, id: AgentId) -> bool;

@@ -11,7 +11,7 @@ use axum::{
     routing::{MethodRouter, delete, get, post},
 };
 
-use super::{Api, agents, audit, error::Error, gate, keys, metrics, models, tokens, usage};
+use super::{Api, agents, audit, error::Error, gate, keys, metrics, models, servers, tokens, usage};
 
 /// The largest request body, bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -50,6 +50,7 @@ enum Action {
     ListAgents,
     RevokeAgent,
     ListModels,
+    ListServers,
     ListUsage,
     ListAudit,
     Metrics,
@@ -76,6 +77,7 @@ pub const ROUTES: &[Route] = &[
     admin("GET", "/api/v1/agents", Action::ListAgents),
     admin("DELETE", "/api/v1/agents/{id}", Action::RevokeAgent),
     admin("GET", "/api/v1/models", Action::ListModels),
+    admin("GET", "/api/v1/servers", Action::ListServers),
     admin("GET", "/api/v1/usage", Action::ListUsage),
     admin("GET", "/api/v1/audit", Action::ListAudit),
     admin("GET", "/metrics", Action::Metrics),
@@ -104,6 +106,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Api>> {
         Action::ListAgents => get(agents::list),
         Action::RevokeAgent => delete(agents::revoke),
         Action::ListModels => get(models::list),
+        Action::ListServers => get(servers::list),
         Action::ListUsage => get(usage::list),
         Action::ListAudit => get(audit::list),
         Action::Metrics => get(metrics::show),

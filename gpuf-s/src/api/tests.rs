@@ -34,6 +34,14 @@ impl Fleet for Agents {
         self.connected.clone()
     }
 
+    fn servers(&self) -> Vec<ServerView> {
+        Vec::new()
+    }
+
+    fn elsewhere(&self) -> Arc<Vec<crate::store::ServerRow>> {
+        Arc::default()
+    }
+
     fn disconnect(&self, id: AgentId) -> bool {
         self.ended.lock().unwrap().push(id);
         true

@@ -21,6 +21,8 @@ use crate::{
 
 /// A command waits this long for the servers' cache; without it, they learn from the store within seconds.
 const CACHE_DEADLINE: Duration = Duration::from_secs(1);
+/// Servers that have said so within this are taken to run.
+const SEEN_WITHIN_MS: u64 = 15_000;
 
 pub(super) enum Office {
     /// Over its API, so that what is revoked is refused at once.
@@ -134,7 +136,11 @@ impl Office {
     pub(super) async fn agents(&mut self) -> Result<Page<AgentView>, Error> {
         match self {
             Self::Server(client) => client.get("/api/v1/agents").await,
-            Self::Folder(desk, _) => Ok(api::agents_listed(&desk.store, Vec::new()).await?.into()),
+            Self::Folder(desk, _) => {
+                let elsewhere =
+                    desk.store.servers(UnixSeconds::now().to_ms().saturating_sub(SEEN_WITHIN_MS)).await?;
+                Ok(api::agents_listed(&desk.store, Vec::new(), &elsewhere).await?.into())
+            }
         }
     }
 

@@ -28,7 +28,7 @@ pub struct Flight {
     outcome: Outcome,
     bytes: u64,
     recorded: bool,
-    usage: Recorder,
+    recorder: Recorder,
     metrics: Metrics,
     _in_flight: InFlight,
 }
@@ -39,7 +39,7 @@ impl Flight {
         key_id: KeyId,
         endpoint: Endpoint,
         began: Instant,
-        usage: Recorder,
+        recorder: Recorder,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl Flight {
             outcome: Outcome::Cancelled,
             bytes: 0,
             recorded: false,
-            usage,
+            recorder,
             _in_flight: metrics.begin(),
             metrics,
         }
@@ -100,7 +100,8 @@ impl Flight {
     pub fn record(&mut self, outcome: Outcome) {
         if !std::mem::replace(&mut self.recorded, true) {
             self.outcome = outcome;
-            self.usage.record(&self.account());
+            let account = self.account();
+            self.recorder.usage(&account);
         }
     }
 

@@ -1,13 +1,15 @@
 //! The registry as the management API shows it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use common::AgentId;
+use common::{AgentId, ServerId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{AgentView, EngineView, Fleet, HeartbeatView, ModelView},
+    api::{AgentView, EngineView, Fleet, HeartbeatView, ModelView, ServerView},
     registry::{Agent, Engine, Registry},
+    roster::Roster,
+    store::ServerRow,
 };
 
 /// What the API may ask.
@@ -15,13 +17,28 @@ use crate::{
 pub struct View {
     /// Who is connected.
     pub registry: Registry,
+    /// The other servers.
+    pub roster: Roster,
     /// Whether the server is leaving.
     pub lame: CancellationToken,
 }
 
 impl Fleet for View {
     fn agents(&self) -> Vec<AgentView> {
-        self.registry.agents().iter().map(|agent| view(agent)).collect()
+        let name = &self.roster.own().name;
+        self.registry.agents().iter().map(|agent| view(agent, name)).collect()
+    }
+
+    fn servers(&self) -> Vec<ServerView> {
+        let agents = self.registry.agents().len();
+        let own = ServerView { this: true, agents, ..server_view(self.roster.own()) };
+        let state = if self.ready() { "running" } else { "draining" };
+        let own = ServerView { state: state.to_owned(), ..own };
+        std::iter::once(own).chain(self.roster.others().iter().map(server_view)).collect()
+    }
+
+    fn elsewhere(&self) -> Arc<Vec<ServerRow>> {
+        self.roster.others()
     }
 
     fn disconnect(&self, id: AgentId) -> bool {
@@ -34,12 +51,27 @@ impl Fleet for View {
     }
 }
 
-fn view(agent: &Agent) -> AgentView {
+fn server_view(server: &ServerRow) -> ServerView {
+    ServerView {
+        id: ServerId::from_bytes(server.id),
+        name: server.name.clone(),
+        state: if server.control.is_empty() { "draining" } else { "running" }.to_owned(),
+        this: false,
+        version: server.version.clone(),
+        public: server.public.clone(),
+        api: server.api.clone(),
+        started_unix: server.started.0,
+        agents: server.agents.len(),
+    }
+}
+
+fn view(agent: &Agent, server: &str) -> AgentView {
     let login = &agent.login;
     AgentView {
         id: agent.id,
         name: login.name.clone(),
         state: if agent.is_leaving() { "draining" } else { "connected" }.to_owned(),
+        servers: vec![server.to_owned()],
         connected_for_s: Some(agent.connected.elapsed().as_secs()),
         address: Some(agent.address.to_string()),
         version: Some(login.version.clone()),

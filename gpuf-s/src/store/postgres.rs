@@ -15,6 +15,7 @@ mod keys;
 mod known;
 mod machines;
 mod reports;
+mod servers;
 mod usage;
 
 use std::{sync::Arc, time::Duration};

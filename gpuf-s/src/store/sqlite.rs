@@ -7,6 +7,7 @@ mod inventory;
 mod keys;
 mod machines;
 mod reports;
+mod servers;
 mod usage;
 
 use std::{future::Future, path::Path, time::Duration};

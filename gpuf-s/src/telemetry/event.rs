@@ -218,6 +218,7 @@ mod tests {
             labels: vec![("rack".into(), "a".into())],
             location: Some("attic".into()),
             engines: Vec::new(),
+            servers: Vec::new(),
         };
         What::Inventory { login: Box::new(login), address: Some("192.0.2.1:5".into()) }
     }

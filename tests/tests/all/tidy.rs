@@ -27,10 +27,11 @@ const SERVER: &[Row] = &[
     ("config", &["auth", "bus", "secret", "store"]),
     ("net", &["config"]),
     ("registry", &["balance", "store", "tunnel"]),
+    ("roster", &["registry", "store"]),
     // Movement.
     ("telemetry", &["store"]),
     ("tunnel", &["net", "registry"]),
-    ("control", &["auth", "net", "registry", "store", "tunnel"]),
+    ("control", &["auth", "net", "registry", "roster", "store", "tunnel"]),
     ("dispatch", &["auth", "balance", "registry", "telemetry", "tunnel"]),
     // Doors. The API sees agents through a trait that the composition root answers, not the registry.
     ("public", &["auth", "config", "dispatch", "error", "net", "registry", "store", "telemetry", "tunnel"]),
@@ -50,6 +51,7 @@ const SERVER: &[Row] = &[
             "net",
             "public",
             "registry",
+            "roster",
             "store",
             "telemetry",
             "tunnel",
@@ -109,7 +111,13 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("redis", &["gpuf-s/src/cache.rs", "gpuf-s/src/cache/redis"]),
     (
         "arc_swap",
-        &["gpuf-s/src/registry", "gpuf-s/src/tunnel", "gpuf-s/src/public/tls.rs", "gpuf-c/src/engine"],
+        &[
+            "gpuf-s/src/registry",
+            "gpuf-s/src/roster",
+            "gpuf-s/src/tunnel",
+            "gpuf-s/src/public/tls.rs",
+            "gpuf-c/src/engine",
+        ],
     ),
 ];
 

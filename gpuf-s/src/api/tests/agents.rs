@@ -13,6 +13,7 @@ pub(super) fn connected(id: AgentId) -> AgentView {
         id,
         name: "host".into(),
         state: "connected".into(),
+        servers: vec!["a:1".into()],
         connected_for_s: Some(5),
         address: Some("192.0.2.1:5".into()),
         version: Some("1".into()),
