@@ -1,10 +1,14 @@
 //! Callers: known, unknown, revoked, and while the store is away.
 
+mod cached;
+
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
+    cache::Lookup,
     data_dir::DataDir,
+    secret::SecretUrl,
     store::{Name, UnixSeconds},
 };
 
@@ -19,20 +23,21 @@ struct Bench {
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-fn memory() -> Cache {
-    Cache::open(None).unwrap().0
+/// A cache that nobody can ask.
+fn nowhere() -> Cache {
+    Cache::open(Some(&SecretUrl::new("redis://127.0.0.1:1".into()))).unwrap().0
 }
 
 impl Bench {
     async fn new() -> Self {
-        Self::with_static(None).await
+        Self::with(None, nowhere()).await
     }
 
-    async fn with_static(key: Option<StaticKey>) -> Self {
+    async fn with(key: Option<StaticKey>, cache: Cache) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
         let began = Instant::now();
-        let (authenticator, keeper) = Authenticator::new(store.clone(), memory(), key, began);
+        let (authenticator, keeper) = Authenticator::new(store.clone(), cache, key, began);
         let closing = CancellationToken::new();
         let keeper = tokio::spawn(keeper.run(closing.clone()));
         Self { store, authenticator, keeper, closing, began, folder }
@@ -230,7 +235,7 @@ async fn guessing_is_slowed_and_good_keys_of_the_same_address_are_not() {
 async fn a_flood_of_guesses_does_not_stand_before_a_known_key() {
     let bench = Bench::new().await;
     let (row, known) = bench.key(None).await;
-    let (authenticator, keeper) = Authenticator::new(bench.store.clone(), memory(), None, bench.began);
+    let (authenticator, keeper) = Authenticator::new(bench.store.clone(), nowhere(), None, bench.began);
     let cache = &authenticator.0.recent;
     let before = cache.learn(row.hash, Some(row), cache.epoch(), bench.began, UnixSeconds::now()).unwrap();
     let guess =
@@ -262,7 +267,7 @@ async fn a_key_that_turns_out_good_was_no_failure() {
 
 #[tokio::test]
 async fn the_static_key_works_without_the_store() {
-    let bench = Bench::with_static(Some(StaticKey::new("3f9a1c77e0b24d5a9c").unwrap())).await;
+    let bench = Bench::with(Some(StaticKey::new("3f9a1c77e0b24d5a9c").unwrap()), nowhere()).await;
     bench.lose_the_store().await;
     let answer = bench.authenticator.lookup(Some(b"3f9a1c77e0b24d5a9c"), HERE, bench.began);
     assert_eq!(answer.unwrap().unwrap().key_id, KeyId::STATIC);

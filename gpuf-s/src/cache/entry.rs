@@ -95,12 +95,16 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{LIFETIMES, conformance::row};
+    use crate::cache::{LIFETIMES, conformance};
 
     const NOW: u64 = 1_800_000_000_000;
 
     fn age(bytes: &[u8], ms: u64) -> Lookup {
-        read(&row("x").hash, bytes, &LIFETIMES, NOW + ms)
+        read(&KeyHash::of(b"x"), bytes, &LIFETIMES, NOW + ms)
+    }
+
+    fn row(name: &str) -> KeyRow {
+        KeyRow { hash: KeyHash::of(name.as_bytes()), ..conformance::row(name) }
     }
 
     #[test]

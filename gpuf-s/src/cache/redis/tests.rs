@@ -24,7 +24,7 @@ async fn command(server: &Server, words: &[&str]) -> Value {
     let client = redis::Client::open(server.url()).unwrap();
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     let mut command = cmd(words[0]);
-    words[1..].iter().for_each(|word| drop(command.arg(*word)));
+    command.arg(&words[1..]);
     command.query_async(&mut connection).await.unwrap()
 }
 
