@@ -1,144 +1,55 @@
 //! Keeps what must reach the store in a local file until it is delivered.
+//!
+//! What is appended waits in memory until the commit before it is through; then everything that waits is one
+//! statement and one commit. A failed commit is told to whoever appended, and nothing of it is in the file.
+
+mod counts;
+mod entry;
+mod file;
+mod recent;
+mod scribe;
+
+pub use counts::{Counts, Durability, Limits, Refused, TopicCounts};
+pub use entry::{Entry, Seq, Topic};
+pub use scribe::Scribe;
 
 use std::{
-    fmt,
     future::Future,
-    path::Path,
+    path::{Path, PathBuf},
     pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+    oneshot, watch,
+};
+
+use crate::data_dir;
+use counts::{Room, Tally};
+use file::File;
+use recent::Recent;
 
 /// The outbox's file in the data directory.
 pub const FILE: &str = "outbox.db";
 /// A payload is at most this long.
 pub const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
 
-/// What an entry is about, which is where it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Topic {
-    /// Heartbeats of agents.
-    Heartbeats,
-    /// Answered requests.
-    Requests,
-}
-
-impl Topic {
-    /// Every topic, in the order of their discriminants.
-    pub const ALL: [Self; 2] = [Self::Heartbeats, Self::Requests];
-
-    /// Its name on the bus, without the operator's prefix.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Heartbeats => "client-heartbeats",
-            Self::Requests => "request-message",
-        }
-    }
-}
-
-impl fmt::Display for Topic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// The place of an entry: the first is 1, the next one more, over all topics and restarts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Seq(u64);
-
-impl Seq {
-    /// Before every entry.
-    pub const START: Self = Self(0);
-
-    /// Its number.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
-
-/// What is kept: a payload, where it goes, and the key whose order it keeps there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Where it goes.
-    pub topic: Topic,
-    /// Entries of one key keep their order.
-    pub key: [u8; 16],
-    /// What it says; the outbox does not look inside.
-    pub payload: Bytes,
-}
-
-/// What a committed entry survives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Durability {
-    /// The death of the process, but not a power cut: what the last commits wrote may be lost with it, and
-    /// the file stays whole.
-    #[default]
-    Process,
-    /// A power cut too; each commit waits for the disk.
-    Disk,
-}
-
-/// How much the outbox holds, and how safely.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Entries in the file.
-    pub entries_max: u64,
-    /// Bytes of entries in the file.
-    pub bytes_max: u64,
-    /// The share of both that heartbeats leave free for requests, in percent.
-    pub requests_percent: u8,
-    /// What a committed entry survives.
-    pub durability: Durability,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            entries_max: 2_000_000,
-            bytes_max: 1 << 30,
-            requests_percent: 25,
-            durability: Durability::Process,
-        }
-    }
-}
-
-/// Why an entry was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The outbox holds as much as it may.
-    #[error("the outbox is full")]
-    Full,
-    /// The file does not take it; it is tried again within a second.
-    #[error("the outbox cannot be written")]
-    Disk,
-    /// The server ends.
-    #[error("the outbox is closing")]
-    Closing,
-    /// The payload is longer than [`PAYLOAD_BYTES_MAX`].
-    #[error("the payload is too long")]
-    TooLong,
-}
-
-impl Refused {
-    /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 4] = [Self::Full, Self::Disk, Self::Closing, Self::TooLong];
-
-    /// The label in the metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Disk => "disk",
-            Self::Closing => "closing",
-            Self::TooLong => "too_long",
-        }
-    }
-}
+/// Entries that wait in memory while a commit runs.
+const QUEUE_ENTRIES_MAX: usize = 65_536;
+/// Bytes of them.
+const QUEUE_BYTES_MAX: u64 = 64 << 20;
+/// How long a reading of the file waits for the one before.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// An unused reading connection, with its thread and its cache, is closed after this.
+const READER_IDLE: Duration = Duration::from_secs(60);
 
 /// Why the outbox did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -166,42 +77,7 @@ pub enum Error {
     Closed,
     /// Its file cannot be made.
     #[error(transparent)]
-    DataDir(#[from] crate::data_dir::Error),
-}
-
-/// What happened to the entries of one topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TopicCounts {
-    /// Committed ever; kept across restarts. Always `waiting + done`.
-    pub appended: u64,
-    /// Delivered ever; kept across restarts. A crash may take back the last tenth of a second of it, and
-    /// what it covered waits and is delivered again.
-    pub done: u64,
-    /// In the file and not delivered.
-    pub waiting: u64,
-    /// Bytes of the payloads that wait.
-    pub waiting_bytes: u64,
-    /// Not taken, or told `false`, since this process started; by the discriminant of [`Refused`].
-    pub refused: [u64; Refused::ALL.len()],
-}
-
-/// What happened to all entries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// By the discriminant of [`Topic`].
-    pub topics: [TopicCounts; Topic::ALL.len()],
-    /// Taken and not committed yet.
-    pub queued: u64,
-    /// Size of the database file.
-    pub file_bytes: u64,
-}
-
-impl Counts {
-    /// Those of one topic.
-    #[must_use]
-    pub const fn of(&self, topic: Topic) -> &TopicCounts {
-        &self.topics[topic as usize]
-    }
+    DataDir(#[from] data_dir::Error),
 }
 
 /// Tells when an entry is in the file: `true`, or `false` when it did not get there. Dropping it is fine.
@@ -218,11 +94,46 @@ impl Future for Receipt {
 
 /// Takes entries from any thread and gives them to the one forwarder. Clones share one file.
 #[derive(Debug, Clone)]
-pub struct Outbox {}
+pub struct Outbox {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Parcel>,
+}
 
-/// The task that writes the file.
 #[derive(Debug)]
-pub struct Scribe {}
+struct Parcel {
+    entry: Entry,
+    told: oneshot::Sender<bool>,
+}
+
+/// How far the file is written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Written {
+    last: Seq,
+    closed: bool,
+}
+
+/// What the writers, the scribe and the forwarder share.
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    limits: Limits,
+    /// Taken by entries that wait in memory or lie in the file.
+    room: Room,
+    /// Taken by entries that wait in memory.
+    queued: Room,
+    tally: Tally,
+    recent: Mutex<Recent>,
+    written: watch::Sender<Written>,
+    /// The cursor as the forwarder told it.
+    cursor: AtomicU64,
+    delivered: Notify,
+    /// Something came for which somebody waits.
+    urgent: Notify,
+    born: Instant,
+    /// Milliseconds since `born` until which nothing is taken, because the file failed.
+    refuse_until_ms: AtomicU64,
+    reader: SqlitePool,
+}
 
 impl Outbox {
     /// Opens the file at `path`, making it where it is missing. Whoever owns the runtime spawns
@@ -234,8 +145,32 @@ impl Outbox {
     /// [`Error::InUse`] while another process has it, [`Error::Open`] and [`Error::DataDir`] when it cannot
     /// be made, read or written.
     pub async fn open(path: &Path, limits: Limits) -> Result<(Self, Scribe), Error> {
-        let _ = (path, limits);
-        Err(Error::Closed)
+        let lock = lock(path)?;
+        let file = open_whole(path, limits.durability).await?;
+        let reader = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(READ_DEADLINE)
+            .idle_timeout(READER_IDLE)
+            .test_before_acquire(false)
+            .connect_lazy_with(file::options(path, limits.durability));
+        let shared = Arc::new(Shared {
+            path: path.to_owned(),
+            limits,
+            room: Room::default(),
+            queued: Room::default(),
+            tally: Tally::default(),
+            recent: Mutex::default(),
+            written: watch::Sender::default(),
+            cursor: AtomicU64::new(file.cursor().seq().0),
+            delivered: Notify::new(),
+            urgent: Notify::new(),
+            born: Instant::now(),
+            refuse_until_ms: AtomicU64::new(0),
+            reader,
+        });
+        let (queue, parcels) = mpsc::channel(QUEUE_ENTRIES_MAX);
+        let scribe = Scribe::new(shared.clone(), parcels, file, lock);
+        Ok((Self { shared, queue }, scribe))
     }
 
     /// Hands over an entry; never waits. It is in the file when the receipt says so.
@@ -243,8 +178,40 @@ impl Outbox {
     /// # Errors
     /// As [`Refused`] says; each is counted.
     pub fn append(&self, entry: Entry) -> Result<Receipt, Refused> {
-        drop(entry);
-        Err(Refused::Closing)
+        let topic = entry.topic;
+        self.try_append(entry).inspect_err(|why| self.shared.tally.refuse(topic, *why))
+    }
+
+    fn try_append(&self, entry: Entry) -> Result<Receipt, Refused> {
+        let shared = &*self.shared;
+        if entry.payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Refused::TooLong);
+        }
+        if shared.refuses() {
+            return Err(Refused::Disk);
+        }
+        let (entries_max, bytes_max) = shared.limits.of(entry.topic);
+        if !shared.room.take(&entry, entries_max, bytes_max) {
+            return Err(Refused::Full);
+        }
+        let (topic, cost) = (entry.topic, entry.cost());
+        if !shared.queued.take(&entry, u64::MAX, QUEUE_BYTES_MAX) {
+            shared.room.give_back(1, cost);
+            return Err(Refused::Full);
+        }
+        let (told, receipt) = oneshot::channel();
+        self.queue.try_send(Parcel { entry, told }).map_err(|error| {
+            shared.room.give_back(1, cost);
+            shared.queued.give_back(1, cost);
+            match error {
+                TrySendError::Full(_) => Refused::Full,
+                TrySendError::Closed(_) => Refused::Closing,
+            }
+        })?;
+        if topic == Topic::Requests {
+            shared.urgent.notify_one();
+        }
+        Ok(Receipt(receipt))
     }
 
     /// Up to `max` committed entries after `after`, oldest first, without a gap.
@@ -252,19 +219,35 @@ impl Outbox {
     /// # Errors
     /// [`Error::Read`] when the file does not give them, [`Error::Closed`] at the end.
     pub async fn next(&self, after: Seq, max: usize) -> Result<Vec<(Seq, Entry)>, Error> {
-        let _ = (after, max);
-        Err(Error::Closed)
+        let written = *self.shared.written.borrow();
+        if written.closed {
+            return Err(Error::Closed);
+        }
+        if after >= written.last {
+            return Ok(Vec::new());
+        }
+        if let Some(entries) = self.shared.recent().after(after, max) {
+            return Ok(entries);
+        }
+        file::read(&self.shared.reader, after, max).await.map_err(|error| {
+            if file::is_damage(&error) {
+                file::mark_damaged(&self.shared.path);
+            }
+            Error::Read(error.to_string())
+        })
     }
 
     /// Waits until an entry after `after` is committed. Returns at once when the outbox is closed.
     pub async fn wait_past(&self, after: Seq) {
-        let _ = after;
+        let mut written = self.shared.written.subscribe();
+        // Its sender lives as long as this handle.
+        let _ = written.wait_for(|written| written.closed || written.last > after).await;
     }
 
     /// Where the forwarder goes on: the last entry that is known to be delivered.
     #[must_use]
     pub fn cursor(&self) -> Seq {
-        Seq::START
+        self.shared.cursor()
     }
 
     /// Tells that everything up to `up_to` is delivered. The scribe makes it durable within a tenth of a
@@ -273,20 +256,98 @@ impl Outbox {
     /// # Errors
     /// [`Error::Closed`] at the end.
     pub fn done(&self, up_to: Seq) -> Result<(), Error> {
-        let _ = up_to;
-        Err(Error::Closed)
+        let written = *self.shared.written.borrow();
+        if written.closed {
+            return Err(Error::Closed);
+        }
+        let up_to = up_to.min(written.last);
+        self.shared.cursor.fetch_max(up_to.0, Ordering::Release);
+        self.shared.recent().forget(up_to);
+        self.shared.delivered.notify_one();
+        Ok(())
     }
 
     /// What happened so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        Counts::default()
+        Counts {
+            topics: self.shared.tally.topics(),
+            queued: self.shared.queued.entries(),
+            file_bytes: std::fs::metadata(&self.shared.path).map_or(0, |file| file.len()),
+        }
     }
 }
 
-impl Scribe {
-    /// Commits what is appended until `closing`, then what is left, and closes the file.
-    pub async fn run(self, closing: CancellationToken) {
-        closing.cancelled().await;
+impl Shared {
+    fn refuses(&self) -> bool {
+        let until = self.refuse_until_ms.load(Ordering::Relaxed);
+        until > 0 && self.born.elapsed().as_millis() < u128::from(until)
+    }
+
+    fn refuse_for(&self, time: Duration) {
+        let until = (self.born.elapsed() + time).as_millis();
+        self.refuse_until_ms.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a committed group, which comes after `before`, for the forwarder.
+    fn remember(&self, before: Seq, entries: Vec<Entry>) {
+        let mut recent = self.recent();
+        for (place, entry) in (before.0 + 1..).zip(entries) {
+            recent.push(Seq(place), entry);
+        }
+    }
+
+    fn forget_recent(&self) {
+        self.recent().clear();
+    }
+
+    fn tell(&self, last: Seq) {
+        self.written.send_modify(|written| written.last = last);
+    }
+
+    fn close(&self) {
+        self.written.send_modify(|written| written.closed = true);
+    }
+
+    fn cursor(&self) -> Seq {
+        Seq(self.cursor.load(Ordering::Acquire))
     }
 }
+
+/// Keeps other processes out; gone with the value, and with this process however it ends.
+fn lock(path: &Path) -> Result<std::fs::File, Error> {
+    // A file of its own: closing a second handle on the database would drop the database's own locks.
+    let beside = file::beside(path, ".lock");
+    data_dir::reserve_file(&beside)?;
+    let refused = |reason: String| Error::Open { at: path.display().to_string(), reason };
+    let lock = std::fs::File::open(&beside).map_err(|error| refused(error.to_string()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { at: path.display().to_string() }),
+        Err(std::fs::TryLockError::Error(error)) => Err(refused(error.to_string())),
+    }
+}
+
+/// Opens the file, or an empty one in place of a damaged one.
+async fn open_whole(path: &Path, durability: Durability) -> Result<File, Error> {
+    let refused = |reason: String| Error::Open { at: path.display().to_string(), reason };
+    if !file::was_marked_damaged(path) {
+        // Made by the library it would be readable by everybody; its companions take its mode.
+        data_dir::reserve_file(path)?;
+        match File::open(path, durability).await {
+            Err(error) if file::is_damage(&error) => tracing::error!(%error, "the outbox is damaged"),
+            opened => return opened.map_err(|error| refused(error.to_string())),
+        }
+    }
+    let aside = file::move_aside(path).map_err(|error| refused(error.to_string()))?;
+    tracing::error!(aside = %aside.display(), "the outbox is moved aside; what waited in it is not delivered");
+    data_dir::reserve_file(path)?;
+    File::open(path, durability).await.map_err(|error| refused(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
