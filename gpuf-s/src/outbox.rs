@@ -1,11 +1,13 @@
 //! Keeps what must reach the store in a local file until it is delivered.
 //!
-//! What is appended waits in memory until the commit before it is through; then everything that waits is one
-//! statement and one commit. A failed commit is told to whoever appended, and nothing of it is in the file.
+//! What is appended is in a journal at once, and outlives the process from then on. The scribe brings what came
+//! meanwhile into the database, as one statement and one commit; then the journal lets go of it. What a killed
+//! process left in its journals is taken up by the next one.
 
 mod counts;
 mod entry;
 mod file;
+mod journal;
 mod recent;
 mod scribe;
 
@@ -14,27 +16,25 @@ pub use entry::{Entry, Seq, Topic};
 pub use scribe::Scribe;
 
 use std::{
-    future::Future,
     path::{Path, PathBuf},
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
 use tokio::sync::{
     Notify,
     mpsc::{self, error::TrySendError},
-    oneshot, watch,
+    watch,
 };
 
-use crate::data_dir;
+use crate::data_dir::{self, DataDir};
 use counts::{Room, Tally};
-use file::File;
+use file::{File, GROUP_ENTRIES_MAX};
+use journal::{Journal, Left, Mark};
 use recent::Recent;
 
 /// The outbox's file in the data directory.
@@ -80,18 +80,6 @@ pub enum Error {
     DataDir(#[from] data_dir::Error),
 }
 
-/// Tells when an entry is in the file: `true`, or `false` when it did not get there. Dropping it is fine.
-#[derive(Debug)]
-pub struct Receipt(oneshot::Receiver<bool>);
-
-impl Future for Receipt {
-    type Output = bool;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
-        Pin::new(&mut self.0).poll(cx).map(|told| told.unwrap_or(false))
-    }
-}
-
 /// Takes entries from any thread and gives them to the one forwarder. Clones share one file.
 #[derive(Debug, Clone)]
 pub struct Outbox {
@@ -102,7 +90,7 @@ pub struct Outbox {
 #[derive(Debug)]
 struct Parcel {
     entry: Entry,
-    told: oneshot::Sender<bool>,
+    mark: Mark,
 }
 
 /// How far the file is written.
@@ -127,11 +115,9 @@ struct Shared {
     /// The cursor as the forwarder told it.
     cursor: AtomicU64,
     delivered: Notify,
-    /// Something came for which somebody waits.
-    urgent: Notify,
-    born: Instant,
-    /// Milliseconds since `born` until which nothing is taken, because the file failed.
-    refuse_until_ms: AtomicU64,
+    journal: Journal,
+    /// The journal did not take the last entry.
+    failing: AtomicBool,
     reader: SqlitePool,
 }
 
@@ -146,7 +132,10 @@ impl Outbox {
     /// be made, read or written.
     pub async fn open(path: &Path, limits: Limits) -> Result<(Self, Scribe), Error> {
         let lock = lock(path)?;
-        let file = open_whole(path, limits.durability).await?;
+        let mut file = open_whole(path, limits.durability).await?;
+        let journals = DataDir::open(&file::beside(path, ".journals"))?;
+        let (journal, left) = Journal::open(journals.path());
+        take_up(left, &mut file).await;
         let reader = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(READ_DEADLINE)
@@ -163,9 +152,8 @@ impl Outbox {
             written: watch::Sender::default(),
             cursor: AtomicU64::new(file.cursor().seq().0),
             delivered: Notify::new(),
-            urgent: Notify::new(),
-            born: Instant::now(),
-            refuse_until_ms: AtomicU64::new(0),
+            journal,
+            failing: AtomicBool::new(false),
             reader,
         });
         let (queue, parcels) = mpsc::channel(QUEUE_ENTRIES_MAX);
@@ -173,45 +161,46 @@ impl Outbox {
         Ok((Self { shared, queue }, scribe))
     }
 
-    /// Hands over an entry; never waits. It is in the file when the receipt says so.
+    /// Takes an entry; never waits for the database. On return the entry outlives this process.
     ///
     /// # Errors
     /// As [`Refused`] says; each is counted.
-    pub fn append(&self, entry: Entry) -> Result<Receipt, Refused> {
+    pub fn append(&self, entry: Entry) -> Result<(), Refused> {
         let topic = entry.topic;
         self.try_append(entry).inspect_err(|why| self.shared.tally.refuse(topic, *why))
     }
 
-    fn try_append(&self, entry: Entry) -> Result<Receipt, Refused> {
+    fn try_append(&self, entry: Entry) -> Result<(), Refused> {
         let shared = &*self.shared;
         if entry.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Refused::TooLong);
         }
-        if shared.refuses() {
-            return Err(Refused::Disk);
-        }
+        let place = self.queue.try_reserve().map_err(|error| match error {
+            TrySendError::Full(()) => Refused::Full,
+            TrySendError::Closed(()) => Refused::Closing,
+        })?;
+        let cost = entry.cost();
         let (entries_max, bytes_max) = shared.limits.of(entry.topic);
         if !shared.room.take(&entry, entries_max, bytes_max) {
             return Err(Refused::Full);
         }
-        let (topic, cost) = (entry.topic, entry.cost());
         if !shared.queued.take(&entry, u64::MAX, QUEUE_BYTES_MAX) {
             shared.room.give_back(1, cost);
             return Err(Refused::Full);
         }
-        let (told, receipt) = oneshot::channel();
-        self.queue.try_send(Parcel { entry, told }).map_err(|error| {
-            shared.room.give_back(1, cost);
-            shared.queued.give_back(1, cost);
-            match error {
-                TrySendError::Full(_) => Refused::Full,
-                TrySendError::Closed(_) => Refused::Closing,
+        match shared.journal.write(&entry) {
+            Ok(mark) => {
+                shared.journal_works();
+                place.send(Parcel { entry, mark });
+                Ok(())
             }
-        })?;
-        if topic == Topic::Requests {
-            shared.urgent.notify_one();
+            Err(error) => {
+                shared.room.give_back(1, cost);
+                shared.queued.give_back(1, cost);
+                shared.journal_fails(&error);
+                Err(Refused::Disk)
+            }
         }
-        Ok(Receipt(receipt))
     }
 
     /// Up to `max` committed entries after `after`, oldest first, without a gap.
@@ -279,14 +268,17 @@ impl Outbox {
 }
 
 impl Shared {
-    fn refuses(&self) -> bool {
-        let until = self.refuse_until_ms.load(Ordering::Relaxed);
-        until > 0 && self.born.elapsed().as_millis() < u128::from(until)
+    fn journal_works(&self) {
+        if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("records are written down again");
+        }
     }
 
-    fn refuse_for(&self, time: Duration) {
-        let until = (self.born.elapsed() + time).as_millis();
-        self.refuse_until_ms.store(u64::try_from(until).unwrap_or(u64::MAX), Ordering::Relaxed);
+    /// Said once, not for each of thousands.
+    fn journal_fails(&self, error: &std::io::Error) {
+        if !self.failing.swap(true, Ordering::Relaxed) {
+            tracing::error!(%error, "records are lost: they cannot be written down");
+        }
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -316,6 +308,20 @@ impl Shared {
     fn cursor(&self) -> Seq {
         Seq(self.cursor.load(Ordering::Acquire))
     }
+}
+
+/// Brings what an earlier process wrote down into the file. Where that fails it stays for the next start.
+async fn take_up(left: Left, file: &mut File) {
+    for group in left.entries.chunks(GROUP_ENTRIES_MAX) {
+        if let Err(error) = file.insert(group).await {
+            tracing::error!(%error, entries = left.entries.len(), "what the last process left waits");
+            return;
+        }
+    }
+    if !left.entries.is_empty() {
+        tracing::info!(entries = left.entries.len(), "what the last process left is taken up");
+    }
+    left.forget();
 }
 
 /// Keeps other processes out; gone with the value, and with this process however it ends.

@@ -59,7 +59,7 @@ pub enum Refused {
     /// The outbox holds as much as it may, or as much waits in memory as may wait there.
     #[error("the outbox is full")]
     Full,
-    /// The file does not take it; it is tried again within a second.
+    /// The disk does not take it.
     #[error("the outbox cannot be written")]
     Disk,
     /// The server ends.
@@ -97,7 +97,7 @@ pub struct TopicCounts {
     pub waiting: u64,
     /// Bytes of the payloads that wait.
     pub waiting_bytes: u64,
-    /// Not taken, or told `false`, since this process started; by the discriminant of [`Refused`].
+    /// Not taken since this process started; by the discriminant of [`Refused`].
     pub refused: [u64; Refused::ALL.len()],
 }
 
@@ -106,7 +106,7 @@ pub struct TopicCounts {
 pub struct Counts {
     /// By the discriminant of [`Topic`].
     pub topics: [TopicCounts; Topic::ALL.len()],
-    /// Taken and neither committed nor refused yet.
+    /// In the journals and not in the file yet.
     pub queued: u64,
     /// Size of the database file.
     pub file_bytes: u64,

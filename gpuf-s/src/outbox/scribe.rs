@@ -10,8 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Parcel, Shared,
-    counts::Refused,
-    entry::{Entry, Seq, Topic},
+    entry::{Entry, Seq},
     file::{self, File, GROUP_ENTRIES_MAX},
 };
 
@@ -19,10 +18,10 @@ use super::{
 const TIDY_AFTER: Duration = Duration::from_millis(100);
 /// Between two steps of removing while more than one step is due.
 const TIDY_NEXT: Duration = Duration::from_millis(2);
-/// After a failed commit nothing is taken for so long; then the next commit is the trial.
-const REFUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
-/// Heartbeats, for which nobody waits, wait for others that are committed with them.
-const COMPANY_WAIT: Duration = Duration::from_millis(5);
+/// A commit that failed is tried again after this.
+const RETRY_EVERY: Duration = Duration::from_millis(500);
+/// Nobody waits for a commit: the first entry of a group waits this long for others.
+const COMPANY_WAIT: Duration = Duration::from_millis(20);
 /// So much is added to the log between two copyings of it.
 const CHECKPOINT_BYTES: u64 = 4 << 20;
 /// At the end, a file that does not take the rest is given up after this.
@@ -84,7 +83,9 @@ impl Scribe {
                         break;
                     }
                     self.await_company(&mut parcels, &closing).await;
-                    self.commit(&mut parcels).await;
+                    while !self.commit(&mut parcels).await && !closing.is_cancelled() {
+                        let _ = closing.run_until_cancelled(sleep(RETRY_EVERY)).await;
+                    }
                     self.begin_checkpoint();
                 }
                 larger = finished(&mut self.checkpoint) => self.end_checkpoint(larger).await,
@@ -96,17 +97,12 @@ impl Scribe {
         self.finish(parcels).await;
     }
 
-    /// Nobody is woken while this waits: under load a heartbeat costs its push and its row, and no more.
+    /// Nobody is woken while this waits: under load an entry costs its push and its row, and no more.
     async fn await_company(&mut self, parcels: &mut Vec<Parcel>, closing: &CancellationToken) {
-        let patient = parcels.iter().all(|parcel| parcel.entry.topic == Topic::Heartbeats);
-        if !patient || parcels.len() == GROUP_ENTRIES_MAX {
+        if parcels.len() == GROUP_ENTRIES_MAX {
             return;
         }
-        tokio::select! {
-            () = sleep(COMPANY_WAIT) => {}
-            () = self.shared.urgent.notified() => {}
-            () = closing.cancelled() => {}
-        }
+        let _ = closing.run_until_cancelled(sleep(COMPANY_WAIT)).await;
         while parcels.len() < GROUP_ENTRIES_MAX
             && let Ok(parcel) = self.queue.try_recv()
         {
@@ -153,31 +149,21 @@ impl Scribe {
         self.held = (entries, bytes);
     }
 
-    /// Commits a group and tells everybody how it ended.
-    async fn commit(&mut self, parcels: &mut Vec<Parcel>) {
-        let (entries, receipts): (Vec<_>, Vec<_>) =
-            parcels.drain(..).map(|one| (one.entry, one.told)).unzip();
+    /// Commits a group, after which the journal need not keep it; whether that worked.
+    async fn commit(&mut self, parcels: &mut Vec<Parcel>) -> bool {
+        let entries: Vec<_> = parcels.iter().map(|parcel| parcel.entry.clone()).collect();
         let (count, cost) = (entries.len() as u64, entries.iter().map(Entry::cost).sum());
-        let written = self.write(&entries).await;
-        let committed = written.is_ok();
-        match written {
-            Ok(()) => {
-                // Its room is taken since it was appended.
-                self.held = (self.held.0 + count, self.held.1 + cost);
-                self.logged += file::log_bytes(cost);
-                self.publish(entries);
-            }
-            Err(error) => {
-                self.fail(&error, count);
-                entries.iter().for_each(|entry| self.shared.tally.refuse(entry.topic, Refused::Disk));
-                self.shared.room.give_back(count, cost);
-            }
+        if let Err(error) = self.write(&entries).await {
+            self.fail(&error, count);
+            return false;
         }
+        // Its room is taken since it was appended.
+        self.held = (self.held.0 + count, self.held.1 + cost);
+        self.logged += file::log_bytes(cost);
+        self.publish(entries);
         self.shared.queued.give_back(count, cost);
-        for receipt in receipts {
-            // Whoever dropped it does not want to know.
-            let _ = receipt.send(committed);
-        }
+        parcels.drain(..).for_each(|parcel| drop(parcel.mark));
+        true
     }
 
     async fn write(&mut self, entries: &[Entry]) -> Result<(), sqlx::Error> {
@@ -208,7 +194,6 @@ impl Scribe {
             file::mark_damaged(&self.shared.path);
         }
         self.file = None;
-        self.shared.refuse_for(REFUSE_AFTER_FAILURE);
     }
 
     /// Makes the cursor durable and removes what is behind it. When to go on, where more is to be done.
@@ -228,7 +213,7 @@ impl Scribe {
             }
             Err(error) => {
                 self.fail(&error, 0);
-                Some(REFUSE_AFTER_FAILURE)
+                Some(RETRY_EVERY)
             }
         }
     }
@@ -238,11 +223,13 @@ impl Scribe {
         self.queue.close();
         self.checkpoint = None;
         let rest = async {
-            if !parcels.is_empty() {
-                self.commit(&mut parcels).await;
-            }
-            while self.queue.recv_many(&mut parcels, GROUP_ENTRIES_MAX).await > 0 {
-                self.commit(&mut parcels).await;
+            loop {
+                while !parcels.is_empty() && !self.commit(&mut parcels).await {
+                    sleep(RETRY_EVERY).await;
+                }
+                if self.queue.recv_many(&mut parcels, GROUP_ENTRIES_MAX).await == 0 {
+                    break;
+                }
             }
             self.tidy().await;
             if let Some(file) = self.file.take()
@@ -253,8 +240,14 @@ impl Scribe {
             self.shared.reader.close().await;
         };
         if timeout(CLOSE_DEADLINE, rest).await.is_err() {
-            tracing::error!(entries = self.queue.len(), "entries are lost: the outbox cannot be written");
+            let entries = parcels.len() + self.queue.len();
+            tracing::error!(
+                entries,
+                "the outbox cannot be written: its journals keep the rest for the next start"
+            );
+            return;
         }
+        self.shared.journal.close();
     }
 }
 
@@ -269,9 +262,6 @@ async fn finished(checkpoint: &mut Option<Checkpoint>) -> Result<bool, sqlx::Err
 impl Drop for Scribe {
     fn drop(&mut self) {
         self.queue.close();
-        while let Ok(parcel) = self.queue.try_recv() {
-            self.shared.tally.refuse(parcel.entry.topic, Refused::Closing);
-        }
         // The connection before the lock: whoever opens the file next is alone with it.
         self.file = None;
         self.lock = None;

@@ -159,7 +159,7 @@ fn device(gpu: GpuSample) -> DeviceSample {
 
 /// A share of 0 to 100, in thousandths of a percent.
 fn percent(percent: f32) -> u32 {
-    thousandths(f64::from(percent).min(100.0)) as u32
+    thousandths(f64::from(percent).clamp(0.0, 100.0)) as u32
 }
 
 /// Whole numbers add up to the same sum in any order; casts saturate, and what is no number is nothing.
