@@ -15,18 +15,6 @@ async fn lock(url: &str) -> PgConnection {
     holder
 }
 
-/// Waits until so many statements of stores wait for a lock.
-async fn blocked(url: &str, statements: i64) {
-    let mut look = beside(url).await;
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gpuf-s' \
-                   AND wait_event_type = 'Lock' AND datname = current_database()";
-    let what = format!("{statements} statements wait");
-    eventually(&what, async || {
-        sqlx::query_as::<_, (i64,)>(waiting).fetch_one(&mut look).await.unwrap() == (statements,)
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_database_that_is_killed_amid_a_statement_is_noticed_and_found_again() {
     let service = test_services::Postgres::private();
