@@ -12,6 +12,7 @@ const STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("audit.rs", audit::STATEMENTS),
     ("keys.rs", keys::STATEMENTS),
     ("machines.rs", machines::STATEMENTS),
+    ("servers.rs", servers::STATEMENTS),
     ("usage.rs", usage::STATEMENTS),
 ];
 /// Makes tables out of names, which cannot be prepared.
