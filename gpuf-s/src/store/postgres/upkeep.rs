@@ -123,7 +123,8 @@ impl Upkeep {
             let ping = async {
                 let mut lease = Lease::of(&self.pool).await?;
                 lease.ping().await?;
-                Ok::<_, sqlx::Error>(lease.done(()))
+                lease.done(());
+                Ok::<_, sqlx::Error>(())
             };
             match timeout(PING_EVERY, ping).await {
                 Ok(Ok(())) => self.health.answered(),
