@@ -30,6 +30,7 @@ pub struct Builder {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     folder: Option<Arc<TempDir>>,
+    advertise: Option<String>,
     addresses: Option<Addresses>,
 }
 
@@ -65,10 +66,21 @@ impl Builder {
         self
     }
 
+    /// Tells others this name of its host.
+    pub fn advertise(mut self, host: &str) -> Self {
+        self.advertise = Some(host.into());
+        self
+    }
+
+    /// Listens where a gateway that has ended did.
+    pub fn addresses(mut self, addresses: Addresses) -> Self {
+        self.addresses = Some(addresses);
+        self
+    }
+
     /// Takes the place of a gateway that has ended: its data, and its ports.
-    pub fn in_place_of(mut self, before: &Gateway) -> Self {
-        self.addresses = Some(before.addresses);
-        self.folder(before.folder())
+    pub fn in_place_of(self, before: &Gateway) -> Self {
+        self.addresses(before.addresses).folder(before.folder())
     }
 
     /// Starts it and waits until it is ready.
@@ -81,7 +93,8 @@ impl Builder {
         let config = folder.path().join("gateway.toml");
         fs::write(&config, self.config_text()).expect("a configuration file");
         let mut command = gpuf_s(&data);
-        command.args(["serve", "--bind", "127.0.0.1", "--api-bind", "127.0.0.1", "--advertise", "127.0.0.1"]);
+        command.args(["serve", "--bind", "127.0.0.1", "--api-bind", "127.0.0.1"]);
+        command.arg("--advertise").arg(self.advertise.as_deref().unwrap_or("127.0.0.1"));
         for (flag, port) in PORT_FLAGS.into_iter().zip(self.ports()) {
             command.args([flag, &port.to_string()]);
         }
@@ -93,10 +106,8 @@ impl Builder {
         Gateway { process, addresses, admin_token, data, folder, joining: Mutex::new(0) }
     }
 
-    /// In the order of [`PORT_FLAGS`]; 0 is any that is free.
     fn ports(&self) -> [u16; 4] {
-        self.addresses.map_or([0; 4], |addresses| {
-            let Addresses { control, proxy, public, api } = addresses;
+        self.addresses.map_or([0; 4], |Addresses { control, proxy, public, api }| {
             [control, proxy, public, api].map(|address| address.port())
         })
     }

@@ -16,6 +16,7 @@ const STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("keys.rs", keys::STATEMENTS),
     ("machines.rs", machines::STATEMENTS),
     ("reports.rs", reports::STATEMENTS),
+    ("servers.rs", servers::STATEMENTS),
     ("usage.rs", usage::STATEMENTS),
 ];
 /// Makes statements out of names of tables and columns, which cannot be prepared without them.
