@@ -62,8 +62,22 @@ impl Forwarder {
                 }
             }
         }
-        let rest = async { while matches!(self.round().await, Ok(1..)) {} };
-        let _ = tokio::time::timeout(CLOSE_DEADLINE, rest).await;
+        // Where the deadline passes, the outbox has the rest.
+        let _ = tokio::time::timeout(CLOSE_DEADLINE, self.finish()).await;
+    }
+
+    /// Brings over all that was written down, also what is not in the outbox's file yet.
+    async fn finish(&mut self) {
+        let mut pause = Pause::default();
+        loop {
+            let queued = self.outbox.counts().queued;
+            match self.round().await {
+                Ok(0) if queued == 0 => return,
+                Ok(0) => self.outbox.wait_past(self.reached).await,
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(pause.next()).await,
+            }
+        }
     }
 
     /// Brings over one batch; how many entries it had. Whatever reaches the bus twice is stored once.

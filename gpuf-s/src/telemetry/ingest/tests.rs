@@ -138,7 +138,7 @@ async fn what_could_not_be_stored_is_stored_by_the_next_process() {
     way.store.close().await;
     let records = [record(), record()];
     records.iter().for_each(|record| way.recorder.usage(record));
-    way.until("failure", async |way| way.ingested.failures.load(Ordering::Relaxed) > 0).await;
+    way.until("outbox", async |way| way.recorder.counts().of(Topic::Requests).waiting == 2).await;
     way.close().await;
     let next = Way::open(folder.path()).await;
     next.until("rows", async |way| way.rows().await.len() == 2).await;
