@@ -146,7 +146,7 @@ impl Cache {
         })
     }
 
-    /// Waits for the first connection, but no longer than `deadline`; whether there is one.
+    /// Waits for the first connection, at most for `deadline`; whether there is one.
     pub async fn connected(&self, deadline: Duration) -> bool {
         match self {
             Self::Memory(_) => true,

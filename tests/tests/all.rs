@@ -8,6 +8,7 @@ mod all {
 
     mod f01_bad_keys;
     mod f02_models_of_others;
+    mod f03_revoked_elsewhere;
     mod f03_revoked_in_mid_stream;
     mod f04_smuggling;
     mod f05_giant_heads;
@@ -26,6 +27,7 @@ mod all {
     mod f24_an_agent_stops_reading;
     mod f25_postgres_is_away;
     mod f30_poison;
+    mod f26_redis_away;
     mod f31_strangers;
     mod f32_speaking_for_another;
     mod f34_hostile_agents;

@@ -238,6 +238,7 @@ impl Recent {
 }
 
 /// When an answer was given, and when it is taken in.
+#[derive(Clone, Copy)]
 pub(super) struct Moment {
     pub(super) seen: Instant,
     pub(super) now: Instant,

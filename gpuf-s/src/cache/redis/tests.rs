@@ -63,9 +63,9 @@ async fn a_stopped_redis_is_soon_left_alone_and_found_again() {
         let (found, took) = timed(&open.cache, &known.hash).await;
         assert_eq!(found, Lookup::Unknown);
         waited += took;
+        // Five times the deadline; the rest is for a machine that does something else, too.
+        assert!(waited < Duration::from_secs(1), "{waited:?}");
     }
-    // Five times the deadline; the rest is for a machine that does something else, too.
-    assert!(waited < Duration::from_secs(1), "{waited:?}");
     let asked = Instant::now();
     for _ in 0..1000 {
         assert_eq!(open.cache.get(&known.hash).await, Lookup::Unknown);
