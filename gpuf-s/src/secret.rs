@@ -30,7 +30,8 @@ impl SecretUrl {
 
 impl fmt::Display for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, rest) = self.0.split_once("://").map_or(("", &**self.0), |(scheme, rest)| (scheme, rest));
+        let (scheme, rest) =
+            self.0.split_once("://").map_or(("", &**self.0), |(scheme, rest)| (scheme, rest));
         // A password may hold any character: what stands before the last `@` is not shown.
         let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
         let host = host.split('?').next().unwrap_or_default();
@@ -51,7 +52,10 @@ mod tests {
     #[test]
     fn neither_user_nor_password_nor_options_are_printed() {
         for (url, shown) in [
-            ("postgres://me:hunter2@db.example:5432/gpuf?password=hunter2", "postgres://db.example:5432/gpuf"),
+            (
+                "postgres://me:hunter2@db.example:5432/gpuf?password=hunter2",
+                "postgres://db.example:5432/gpuf",
+            ),
             ("redis://:hun/ter@2@r", "redis://r"),
             ("hunter2@k:9092", "k:9092"),
             ("postgres:///gpuf?host=/run", "postgres:///gpuf"),

@@ -153,8 +153,12 @@ fn shelves_are_moved_by_their_urls() {
     assert!(!format!("{config:?}").contains("hunter2"), "a configuration prints no password");
     bench.environment.bootstrap_server = Some("a:1,b:2".into());
     bench.environment.kafka_config = Some("security.protocol=SASL_SSL,sasl.password=hunter2".into());
-    let kafka = bench.load(&["--topic-partitions", "3", "--topic-prefix", "lab."]).unwrap().state.kafka.unwrap();
-    assert_eq!((kafka.servers.as_str(), kafka.partitions, kafka.topic_prefix.as_str()), ("a:1,b:2", 3, "lab."));
+    let kafka =
+        bench.load(&["--topic-partitions", "3", "--topic-prefix", "lab."]).unwrap().state.kafka.unwrap();
+    assert_eq!(
+        (kafka.servers.as_str(), kafka.partitions, kafka.topic_prefix.as_str()),
+        ("a:1,b:2", 3, "lab.")
+    );
     assert_eq!(kafka.options[1], ("sasl.password".to_owned(), "hunter2".to_owned()));
 }
 

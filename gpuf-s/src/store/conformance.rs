@@ -1,5 +1,7 @@
 //! What every store must do, as one function over an opened, empty store.
 
+mod tenants;
+
 use common::{AgentId, Dialect, Endpoint, EngineKind};
 
 use super::*;
@@ -24,6 +26,7 @@ async fn conforms(store: &Store) {
     usage_is_found_by_each_condition(store).await;
     usage_pages_meet_without_gap_or_overlap(store).await;
     the_audit_trail_shows_the_newest_first(store).await;
+    tenants::conform(store).await;
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! The embedded store: one SQLite file in the data directory.
 
+mod catalogue;
 mod keys;
 mod machines;
+mod roster;
+mod tenants;
 mod usage;
+mod usage_views;
 
 use std::{future::Future, path::Path, time::Duration};
 
@@ -109,6 +113,10 @@ fn explain(error: &sqlx::migrate::MigrateError) -> String {
         ),
         other => other.to_string(),
     }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|_| Error::Corrupt("a value that is no JSON"))
 }
 
 /// The result of a statement, or [`Error::Unavailable`] where it takes longer than it may.

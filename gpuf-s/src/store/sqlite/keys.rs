@@ -6,7 +6,7 @@ use super::{Sqlite, in_time};
 use crate::store::{Access, Error, KeyHash, KeyId, KeyRow, Models, UnixSeconds};
 
 #[derive(FromRow)]
-struct Row {
+pub(super) struct Row {
     id: i64,
     name: String,
     hash: Vec<u8>,
@@ -84,11 +84,11 @@ impl TryFrom<Row> for KeyRow {
     }
 }
 
-fn key_hash(bytes: Vec<u8>) -> Result<KeyHash, Error> {
+pub(super) fn key_hash(bytes: Vec<u8>) -> Result<KeyHash, Error> {
     bytes.try_into().map(KeyHash::from_bytes).map_err(|_| Error::Corrupt("a key's hash"))
 }
 
-fn models_json(models: &Models) -> Result<Option<String>, Error> {
+pub(super) fn models_json(models: &Models) -> Result<Option<String>, Error> {
     match models {
         Models::All => Ok(None),
         list => serde_json::to_string(list).map(Some).map_err(|_| Error::Corrupt("a key's models")),

@@ -7,7 +7,7 @@ use super::{Sqlite, in_time};
 use crate::store::{AgentRow, Enrolment, Error, Name, TokenHash, TokenId, TokenRow, UnixSeconds};
 
 #[derive(FromRow)]
-struct Token {
+pub(super) struct Token {
     id: i64,
     name: String,
     hash: Vec<u8>,
@@ -19,7 +19,7 @@ struct Token {
 }
 
 #[derive(FromRow)]
-struct Agent {
+pub(super) struct Agent {
     id: Vec<u8>,
     name: String,
     owner: Option<String>,
@@ -158,6 +158,6 @@ pub(super) fn agent_id(bytes: &[u8]) -> Result<AgentId, Error> {
     bytes.try_into().map(AgentId::from_bytes).map_err(|_| Error::Corrupt("an agent's id"))
 }
 
-fn owner(text: Option<String>) -> Result<Option<Name>, Error> {
+pub(super) fn owner(text: Option<String>) -> Result<Option<Name>, Error> {
     text.map(|text| text.parse().map_err(|_| Error::Corrupt("an owner"))).transpose()
 }

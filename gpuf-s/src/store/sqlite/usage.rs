@@ -66,7 +66,7 @@ impl Sqlite {
              AND (?4 IS NULL OR model = ?4) AND (?5 IS NULL OR agent_id = ?5) \
              AND (?6 IS NULL OR outcome = ?6) ORDER BY id DESC LIMIT ?7",
         )
-        .bind(UsageId::first_at(filter.since_unix_ms.unwrap_or(0)).as_bytes().to_vec())
+        .bind(lower_bound(filter).as_bytes().to_vec())
         .bind(upper_bound(filter).as_bytes().to_vec())
         .bind(filter.key_id.map(KeyId::to_i64))
         .bind(filter.model.as_ref().map(|model| model.as_str()))
@@ -77,7 +77,11 @@ impl Sqlite {
     }
 }
 
-fn upper_bound(filter: &UsageFilter) -> UsageId {
+pub(super) fn lower_bound(filter: &UsageFilter) -> UsageId {
+    UsageId::first_at(filter.since_unix_ms.unwrap_or(0))
+}
+
+pub(super) fn upper_bound(filter: &UsageFilter) -> UsageId {
     let end = filter.until_unix_ms.map_or(UsageId::from_bytes([0xff; 16]), UsageId::first_at);
     filter.before.map_or(end, |before| before.min(end))
 }
@@ -115,7 +119,7 @@ fn add(row: &mut SqliteArguments, record: &UsageRecord) -> Result<(), sqlx::erro
 }
 
 #[derive(FromRow)]
-struct Row {
+pub(super) struct Row {
     id: Vec<u8>,
     key_id: i64,
     model: Option<String>,
