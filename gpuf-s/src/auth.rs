@@ -9,6 +9,7 @@ pub mod join_token;
 mod keeper;
 pub mod key;
 mod limiter;
+pub mod tenant;
 
 pub use admin::AdminToken;
 pub use ca::Ca;
@@ -16,6 +17,7 @@ pub use desk::Desk;
 pub use enrol::enrol;
 pub use keeper::Keeper;
 pub use key::{ApiKey, StaticKey};
+pub use tenant::Tenants;
 
 use std::{
     fmt,

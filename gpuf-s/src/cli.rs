@@ -9,6 +9,7 @@ mod keys;
 mod office;
 mod serve;
 mod table;
+mod tenants;
 
 use std::{ffi::OsString, io::IsTerminal as _};
 
@@ -57,6 +58,9 @@ enum Command {
     /// Join strings that bring GPU machines in
     #[command(subcommand)]
     JoinToken(join_token::Command),
+    /// Those who share the server, each seeing its own
+    #[command(subcommand)]
+    Tenants(tenants::Command),
     /// GPU machines
     #[command(subcommand)]
     Agents(agents::Command),
@@ -155,6 +159,9 @@ impl Cli {
             Command::JoinToken(command) => {
                 runtime.block_on(join_token::execute(command, &load(Settings::default())?))
             }
+            Command::Tenants(command) => {
+                runtime.block_on(tenants::execute(command, &load(Settings::default())?))
+            }
             Command::Agents(command) => {
                 runtime.block_on(agents::execute(command, &load(Settings::default())?))
             }
@@ -174,6 +181,7 @@ fn start_log(command: &Command) {
         Command::Quickstart(_) => "warn",
         Command::Keys(_)
         | Command::JoinToken(_)
+        | Command::Tenants(_)
         | Command::Agents(_)
         | Command::Cert(_)
         | Command::Config(_) => "error",

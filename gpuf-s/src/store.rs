@@ -13,7 +13,7 @@ pub use rows::{
     Access, AgentRow, AuditLine, BadName, KeyRow, MODELS_PER_KEY_MAX, Models, Name, TokenRow, UnixSeconds,
 };
 pub use tenants::{
-    AgentEdit, AgentEntry, AgentFilter, Among, CatalogueFilter, KnownModel, OwnedKey, Scope, Shown,
+    AgentEdit, AgentEntry, RosterFilter, Among, CatalogueFilter, KnownModel, OwnedKey, Scope, Shown,
     TenantRow, UsageBy, UsageGroup, UsageSeen, UsageSum,
 };
 pub use usage::{Outcome, UsageFilter, UsageRecord};
@@ -158,7 +158,7 @@ delegate! {
     /// Revokes a join token of a scope; whether the scope has it.
     revoke_join_token_within(scope: &Scope, id: TokenId, now: UnixSeconds) -> bool;
     /// Agents by their ids, a page at a time, revoked ones included.
-    agents_within(filter: &AgentFilter) -> Vec<AgentEntry>;
+    roster(filter: &RosterFilter) -> Vec<AgentEntry>;
     /// Changes how an agent of a scope is shown, and whose it is; whether the scope has it.
     edit_agent(scope: &Scope, id: AgentId, edit: &AgentEdit) -> bool;
     /// Revokes an agent of a scope; whether the scope has it.

@@ -7,11 +7,14 @@ use crate::{
     api::{self, AgentView, Page},
     auth::{
         Ca, Desk,
-        desk::{KeyMade, KeyView, KeyWish, Revoked, TokenMade, TokenView, TokenWish},
+        desk::{
+            JoinPoint, KeyMade, KeyView, KeyWish, Revoked, TenantMade, TenantView, TenantWish, TokenMade, TokenView,
+            TokenWish,
+        },
     },
     config::Config,
     data_dir::{Addresses, DataDir},
-    store::{KeyId, Store, TokenId, UnixSeconds},
+    store::{KeyId, Scope, Store, TenantId, TokenId, UnixSeconds},
 };
 
 pub(super) enum Office {
@@ -39,9 +42,12 @@ impl Office {
         Ok(Self::Folder(Box::new(Desk {
             store,
             authenticator: None,
-            control: crate::net::advertised(config.advertise.as_ref(), config.control),
-            fingerprint: ca.fingerprint(),
-            actor: "command line",
+            join: Some(JoinPoint {
+                control: crate::net::advertised(config.advertise.as_ref(), config.control),
+                fingerprint: ca.fingerprint(),
+            }),
+            actor: "command line".into(),
+            scope: Scope::Everything,
         })))
     }
 
@@ -76,7 +82,9 @@ impl Office {
     pub(super) async fn make_token(&mut self, wish: TokenWish) -> Result<TokenMade, Error> {
         match self {
             Self::Server(client) => client.post("/api/v1/join-tokens", &wish).await,
-            Self::Folder(desk) if desk.control.ends_with(":0") => Err(Error::NoControlPort),
+            Self::Folder(desk) if desk.join.as_ref().is_some_and(|point| point.control.ends_with(":0")) => {
+                Err(Error::NoControlPort)
+            }
             Self::Folder(desk) => Ok(desk.make_token(wish).await?),
         }
     }
@@ -92,6 +100,27 @@ impl Office {
         match self {
             Self::Server(client) => client.delete(&format!("/api/v1/join-tokens/{id}")).await,
             Self::Folder(desk) => Ok(desk.revoke_token(id).await?),
+        }
+    }
+
+    pub(super) async fn make_tenant(&mut self, wish: TenantWish) -> Result<TenantMade, Error> {
+        match self {
+            Self::Server(client) => client.post("/api/v1/tenants", &wish).await,
+            Self::Folder(desk) => Ok(desk.make_tenant(wish).await?),
+        }
+    }
+
+    pub(super) async fn tenants(&mut self) -> Result<Page<TenantView>, Error> {
+        match self {
+            Self::Server(client) => client.get("/api/v1/tenants").await,
+            Self::Folder(desk) => Ok(desk.tenants().await?.into()),
+        }
+    }
+
+    pub(super) async fn revoke_tenant(&mut self, id: TenantId) -> Result<Revoked, Error> {
+        match self {
+            Self::Server(client) => client.delete(&format!("/api/v1/tenants/{id}")).await,
+            Self::Folder(desk) => Ok(desk.revoke_tenant(id).await?),
         }
     }
 

@@ -36,10 +36,8 @@ impl Fleet for View {
 
 fn view(agent: &Agent) -> AgentView {
     let login = &agent.login;
+    let state = if agent.is_leaving() { "draining" } else { "connected" };
     AgentView {
-        id: agent.id,
-        name: login.name.clone(),
-        state: if agent.is_leaving() { "draining" } else { "connected" }.to_owned(),
         connected_for_s: Some(agent.connected.elapsed().as_secs()),
         address: Some(agent.address.to_string()),
         version: Some(login.version.clone()),
@@ -55,6 +53,7 @@ fn view(agent: &Agent) -> AgentView {
             host: heartbeat.1.host,
             gpus: heartbeat.1.gpus.clone(),
         }),
+        ..AgentView::bare(agent.id, login.name.clone(), state.to_owned())
     }
 }
 

@@ -103,7 +103,7 @@ pub struct AgentEdit {
 
 /// Which agents; every condition that is given must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AgentFilter {
+pub struct RosterFilter {
     /// Whose.
     pub scope: Scope,
     /// This one.
@@ -112,6 +112,8 @@ pub struct AgentFilter {
     pub owner: Option<Name>,
     /// Whose shown name contains this, whatever its case.
     pub name: Option<String>,
+    /// Put out, or not.
+    pub revoked: Option<bool>,
     /// Enrolled at or after.
     pub enrolled_from: Option<UnixSeconds>,
     /// Enrolled before.
@@ -136,7 +138,7 @@ pub enum Among {
     Others(Vec<AgentId>),
 }
 
-impl AgentFilter {
+impl RosterFilter {
     /// Every agent of a scope, from the first on.
     #[must_use]
     pub const fn within(scope: Scope) -> Self {
@@ -145,6 +147,7 @@ impl AgentFilter {
             id: None,
             owner: None,
             name: None,
+            revoked: None,
             enrolled_from: None,
             enrolled_before: None,
             among: Among::All,

@@ -9,9 +9,12 @@ async fn desk() -> (tempfile::TempDir, Desk) {
     let desk = Desk {
         store,
         authenticator: None,
-        control: "gw.example:17000".into(),
-        fingerprint: Fingerprint::of(b"authority"),
-        actor: "test",
+        join: Some(JoinPoint {
+            control: "gw.example:17000".into(),
+            fingerprint: Fingerprint::of(b"authority"),
+        }),
+        actor: "test".into(),
+        scope: Scope::Everything,
     };
     (folder, desk)
 }

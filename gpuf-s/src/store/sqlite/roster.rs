@@ -5,7 +5,7 @@ use sqlx::FromRow;
 
 use super::{Sqlite, in_time, machines};
 use crate::store::{
-    AGENTS_PAGE_ROWS_MAX, AgentEdit, AgentEntry, AgentFilter, Among, Error, Name, Scope, Shown, UnixSeconds,
+    AGENTS_PAGE_ROWS_MAX, AgentEdit, AgentEntry, RosterFilter, Among, Error, Name, Scope, Shown, UnixSeconds,
 };
 
 #[derive(FromRow)]
@@ -18,9 +18,9 @@ struct Row {
 }
 
 impl Sqlite {
-    pub(in crate::store) async fn agents_within(
+    pub(in crate::store) async fn roster(
         &self,
-        filter: &AgentFilter,
+        filter: &RosterFilter,
     ) -> Result<Vec<AgentEntry>, Error> {
         let (inside, ids) = among(&filter.among);
         let query = sqlx::query_as::<_, Row>(
@@ -29,7 +29,8 @@ impl Sqlite {
              AND (?4 IS NULL OR instr(lower(coalesce(shown_name, name)), lower(?4)) > 0) \
              AND (?5 IS NULL OR enrolled_unix >= ?5) AND (?6 IS NULL OR enrolled_unix < ?6) \
              AND (?7 IS NULL OR (lower(hex(id)) IN (SELECT value FROM json_each(?7))) = ?8) \
-             AND (?9 IS NULL OR id > ?9) ORDER BY id LIMIT ?10",
+             AND (?9 IS NULL OR id > ?9) AND (?10 IS NULL OR (revoked_unix IS NOT NULL) = ?10) \
+             ORDER BY id LIMIT ?11",
         )
         .bind(filter.scope.text())
         .bind(filter.id.map(|id| id.as_bytes().to_vec()))
@@ -40,6 +41,7 @@ impl Sqlite {
         .bind(ids)
         .bind(inside)
         .bind(filter.after.map(|id| id.as_bytes().to_vec()))
+        .bind(filter.revoked)
         .bind(filter.limit.min(AGENTS_PAGE_ROWS_MAX));
         in_time(query.fetch_all(&self.desk)).await?.into_iter().map(AgentEntry::try_from).collect()
     }
