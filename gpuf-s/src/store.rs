@@ -4,11 +4,18 @@
 
 pub mod id;
 mod rows;
-mod sqlite;
 mod tenants;
 mod usage;
 
+mod migrations;
+mod postgres;
+mod sqlite;
+
+mod columns;
+mod verdict;
+
 pub use id::{KeyHash, KeyId, TenantHash, TenantId, TokenHash, TokenId, UsageId};
+pub use migrations::{Migrations, Step};
 pub use rows::{
     Access, AgentRow, AuditLine, BadName, KeyRow, MODELS_PER_KEY_MAX, Models, Name, TokenRow, UnixSeconds,
 };
@@ -47,6 +54,10 @@ pub enum Error {
     /// A row of that id exists; trying with another id can help.
     #[error("the id is taken")]
     Taken,
+    /// It does not take the row, whenever it is asked: it holds what no column can. Others of its batch are not stored
+    /// either, but can be.
+    #[error("the store refuses the row: {0}")]
+    Refused(String),
     /// A row does not read back: somebody else wrote into the database.
     #[error("the store holds a row that does not read back: {0}")]
     Corrupt(&'static str),
@@ -90,6 +101,19 @@ pub enum Database {
 pub enum Store {
     /// The embedded database.
     Sqlite(sqlite::Sqlite),
+    /// A PostgreSQL.
+    Postgres(postgres::Postgres),
+}
+
+/// Whether a store can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It was not reached since the start, or is not migrated yet; every operation is [`Error::Unavailable`].
+    Starting,
+    /// It answers.
+    Ready,
+    /// It did not answer when it was last asked.
+    Away,
 }
 
 /// Every operation is the database's own; this keeps the one `match` in one place.
@@ -101,7 +125,10 @@ macro_rules! delegate {
             /// # Errors
             /// As [`Error`] says.
             pub async fn $name(&self, $($arg: $type),*) -> Result<$out, Error> {
-                match self { Self::Sqlite(store) => store.$name($($arg),*).await }
+                match self {
+                    Self::Sqlite(store) => store.$name($($arg),*).await,
+                    Self::Postgres(store) => store.$name($($arg),*).await,
+                }
             })+
         }
     };
@@ -116,6 +143,8 @@ delegate! {
     key_by_hash(hash: &KeyHash) -> Option<KeyRow>;
     /// Revokes a key; its hash, for whoever caches it, or `None` where there is no such key.
     revoke_key(id: KeyId, now: UnixSeconds) -> Option<KeyHash>;
+    /// The hashes of keys that were revoked at or after a point in time.
+    revoked_since(at: UnixSeconds) -> Vec<KeyHash>;
     /// Adds a join token. [`Error::Taken`] where its id or hash exists.
     insert_join_token(token: &TokenRow) -> ();
     /// Every join token, oldest first.
@@ -177,17 +206,16 @@ delegate! {
 }
 
 impl Store {
-    /// Opens the store, making and migrating it as needed.
+    /// Opens the store, making and migrating it as needed. A PostgreSQL that does not answer is waited for in
+    /// the background: [`Self::state`] tells.
     ///
     /// # Errors
-    /// [`Error::Open`] when it is no database of ours or of a later version, or cannot be reached or written.
+    /// [`Error::Open`] when it is no database of ours or of a later version, or does not let us in or write.
     pub async fn open(database: &Database, data: &DataDir) -> Result<Self, Error> {
         match database {
             Database::Embedded => Self::embedded(data).await,
             Database::File(path) => sqlite::Sqlite::open_file(path).await.map(Self::Sqlite),
-            Database::Postgres(url) => {
-                Err(Error::Open { at: url.to_string(), reason: "PostgreSQL is not there yet".into() })
-            }
+            Database::Postgres(url) => postgres::Postgres::open(url).await.map(Self::Postgres),
         }
     }
 
@@ -199,10 +227,26 @@ impl Store {
         sqlite::Sqlite::open(data).await.map(Self::Sqlite)
     }
 
+    /// Whether it can be used, as far as is known.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self {
+            Self::Sqlite(_) => State::Ready,
+            Self::Postgres(store) => store.state(),
+        }
+    }
+
+    /// Whether it answers, as far as is known.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.state() == State::Ready
+    }
+
     /// Waits for running statements, then closes every connection.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(store) => store.close().await,
+            Self::Postgres(store) => store.close().await,
         }
     }
 }

@@ -11,11 +11,15 @@ mod usage_views;
 use std::{future::Future, path::Path, time::Duration};
 
 use sqlx::{
-    SqlitePool,
+    ConnectOptions as _, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{ACQUIRE_DEADLINE, AUDIT_LINES_MAX, AuditLine, Error, STATEMENT_DEADLINE, UnixSeconds};
+use super::{
+    ACQUIRE_DEADLINE, AUDIT_LINES_MAX, AuditLine, Error, STATEMENT_DEADLINE, UnixSeconds,
+    columns::readable,
+    migrations::{Fault, SQLITE},
+};
 use crate::data_dir::{self, DataDir};
 
 /// The database's file in the data directory.
@@ -47,8 +51,7 @@ impl Sqlite {
         data_dir::reserve_file(path)?;
         let refused = |error: String| Error::Open { at: path.display().to_string(), reason: error };
         let desk = pool(path, SqliteSynchronous::Full, DESK_CONNECTIONS_MAX);
-        let migrator = sqlx::migrate!("../migrations/sqlite");
-        migrator.run(&desk).await.map_err(|error| refused(explain(&error)))?;
+        SQLITE.run(&desk).await.map_err(|error| refused(Fault::of(&error).reason))?;
         Ok(Self { desk, ledger: pool(path, SqliteSynchronous::Normal, 1) })
     }
 
@@ -61,10 +64,10 @@ impl Sqlite {
         let insert =
             sqlx::query("INSERT INTO audit (at_unix, actor, action, subject, detail) VALUES (?, ?, ?, ?, ?)")
                 .bind(line.at.0)
-                .bind(&line.actor)
-                .bind(&line.action)
-                .bind(&line.subject)
-                .bind(&line.detail);
+                .bind(readable(&line.actor))
+                .bind(readable(&line.action))
+                .bind(readable(&line.subject))
+                .bind(line.detail.as_deref().map(readable));
         let id = in_time(insert.execute(&self.desk)).await?.last_insert_rowid();
         let prune = sqlx::query("DELETE FROM audit WHERE id <= ?").bind(id - AUDIT_LINES_MAX);
         in_time(prune.execute(&self.desk)).await.map(|_| ())
@@ -88,7 +91,17 @@ impl Sqlite {
 }
 
 fn pool(path: &Path, synchronous: SqliteSynchronous, connections_max: u32) -> SqlitePool {
-    let options = SqliteConnectOptions::new()
+    SqlitePoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_DEADLINE)
+        .idle_timeout(IDLE_TIMEOUT)
+        // A connection to a local file does not go stale, and the ping is a thread hop per statement.
+        .test_before_acquire(false)
+        .connect_lazy_with(options(path, synchronous))
+}
+
+fn options(path: &Path, synchronous: SqliteSynchronous) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -96,27 +109,15 @@ fn pool(path: &Path, synchronous: SqliteSynchronous, connections_max: u32) -> Sq
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
         // After a burst the log would otherwise stay as large as it ever was.
-        .pragma("journal_size_limit", "16777216");
-    SqlitePoolOptions::new()
-        .max_connections(connections_max)
-        .acquire_timeout(ACQUIRE_DEADLINE)
-        .idle_timeout(IDLE_TIMEOUT)
-        // A connection to a local file does not go stale, and the ping is a thread hop per statement.
-        .test_before_acquire(false)
-        .connect_lazy_with(options)
+        .pragma("journal_size_limit", "16777216")
 }
 
-fn explain(error: &sqlx::migrate::MigrateError) -> String {
-    match error {
-        sqlx::migrate::MigrateError::VersionMissing(version) => format!(
-            "it was written by a later version of this program (migration {version}); use that version"
-        ),
-        other => other.to_string(),
-    }
-}
-
-fn json(value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|_| Error::Corrupt("a value that is no JSON"))
+/// One connection, to a file that is made where it is missing.
+pub(super) async fn connect_to_migrate(path: &Path) -> Result<SqliteConnection, Error> {
+    data_dir::reserve_file(path)?;
+    let refused =
+        |error: sqlx::Error| Error::Open { at: path.display().to_string(), reason: error.to_string() };
+    options(path, SqliteSynchronous::Full).connect().await.map_err(refused)
 }
 
 /// The result of a statement, or [`Error::Unavailable`] where it takes longer than it may.
@@ -124,16 +125,6 @@ async fn in_time<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> 
     match tokio::time::timeout(STATEMENT_DEADLINE, statement).await {
         Ok(result) => result.map_err(Error::from),
         Err(_) => Err(Error::Unavailable("a statement took too long".into())),
-    }
-}
-
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(refusal) if refusal.is_unique_violation() => Self::Taken,
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt("a column"),
-            _ => Self::Unavailable(error.to_string()),
-        }
     }
 }
 

@@ -179,6 +179,18 @@ pub enum UsageBy {
     Day,
 }
 
+impl UsageBy {
+    /// The name in statements.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Model => "model",
+            Self::Agent => "agent",
+            Self::Day => "day",
+        }
+    }
+}
+
 /// A member of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UsageGroup {

@@ -98,3 +98,16 @@ pub struct UsageFilter {
     /// At most so many, capped at [`super::USAGE_PAGE_ROWS_MAX`].
     pub limit: u32,
 }
+
+impl UsageFilter {
+    /// The first id that may match.
+    pub(super) fn lower_bound(&self) -> UsageId {
+        UsageId::first_at(self.since_unix_ms.unwrap_or(0))
+    }
+
+    /// The first id after all that may match.
+    pub(super) fn upper_bound(&self) -> UsageId {
+        let end = self.until_unix_ms.map_or(UsageId::from_bytes([0xff; 16]), UsageId::first_at);
+        self.before.map_or(end, |before| before.min(end))
+    }
+}

@@ -64,7 +64,7 @@ pub(in crate::api) async fn insert(
 ) -> Result<Made<ClientMade>, Error> {
     let ClientWish { client_name, client_id, user_id, ttl_hours } = wish;
     if let Some(id) = client_id {
-        is_free(&api, id).await?;
+        is_free(&api, &caller.scope, id).await?;
     }
     let token = TokenWish { name: Some(client_name.clone()), uses: Some(1), ttl_hours, owner: user_id };
     let made = api.desk(&caller).await.make_token(token).await?;
@@ -81,9 +81,9 @@ pub(in crate::api) async fn insert(
     Ok(Made(made, "type the command on the machine"))
 }
 
-/// An id is given once. A tenant is told no more than that, whoever has it: enrolment would tell the same.
-async fn is_free(api: &Api, id: AgentId) -> Result<(), Error> {
-    match roster::one(api, &Scope::Everything, id).await {
+/// An id is given once. What others have is not told: for that enrolment refuses it.
+async fn is_free(api: &Api, scope: &Scope, id: AgentId) -> Result<(), Error> {
+    match roster::one(api, scope, id).await {
         Err(Error::NoAgent) => Ok(()),
         Ok(_) => Err(Error::TakenId),
         Err(error) => Err(error),

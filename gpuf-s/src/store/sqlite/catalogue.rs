@@ -1,22 +1,9 @@
 //! Models that the operator has described.
 
 use common::{EngineKind, ModelName};
-use sqlx::FromRow;
 
 use super::{Sqlite, in_time};
-use crate::store::{CATALOGUE_PAGE_ROWS_MAX, CatalogueFilter, Error, KnownModel, UnixSeconds};
-
-#[derive(FromRow)]
-struct Row {
-    name: String,
-    engines: String,
-    size_bytes: Option<i64>,
-    checksum_sha256: Option<Vec<u8>>,
-    gpu_memory_bytes: Option<i64>,
-    description: Option<String>,
-    added_unix: i64,
-    changed_unix: i64,
-}
+use crate::store::{CATALOGUE_PAGE_ROWS_MAX, CatalogueFilter, Error, KnownModel, UnixSeconds, columns::{CatalogueColumns, exact, json, readable}};
 
 impl Sqlite {
     pub(in crate::store) async fn put_known_model(&self, model: &KnownModel) -> Result<UnixSeconds, Error> {
@@ -28,11 +15,11 @@ impl Sqlite {
              description = excluded.description, changed_unix = excluded.changed_unix RETURNING added_unix",
         )
         .bind(model.name.as_str())
-        .bind(super::json(&model.engines)?)
+        .bind(json(&model.engines)?)
         .bind(model.size_bytes.map(u64::cast_signed))
         .bind(model.checksum_sha256.map(|sum| sum.to_vec()))
         .bind(model.gpu_memory_bytes.map(u64::cast_signed))
-        .bind(&model.description)
+        .bind(model.description.as_deref().map(readable))
         .bind(model.added.0)
         .bind(model.changed.0);
         in_time(put.fetch_one(&self.desk)).await.map(|(added,)| UnixSeconds(added))
@@ -42,14 +29,14 @@ impl Sqlite {
         &self,
         filter: &CatalogueFilter,
     ) -> Result<Vec<KnownModel>, Error> {
-        let query = sqlx::query_as::<_, Row>(
+        let query = sqlx::query_as::<_, CatalogueColumns>(
             "SELECT * FROM catalogue WHERE (?1 IS NULL OR name = ?1) \
              AND (?2 IS NULL OR instr(lower(name), lower(?2)) > 0) \
              AND (?3 IS NULL OR engines = '[]' OR ?3 IN (SELECT value FROM json_each(engines))) \
              AND (?4 IS NULL OR name > ?4) ORDER BY name LIMIT ?5",
         )
         .bind(filter.is.as_ref().map(ModelName::as_str))
-        .bind(filter.name.as_deref())
+        .bind(filter.name.as_deref().map(exact).transpose()?)
         .bind(filter.engine.map(EngineKind::as_str))
         .bind(filter.after.as_ref().map(ModelName::as_str))
         .bind(filter.limit.min(CATALOGUE_PAGE_ROWS_MAX));
@@ -59,23 +46,5 @@ impl Sqlite {
     pub(in crate::store) async fn remove_known_model(&self, name: &ModelName) -> Result<bool, Error> {
         let delete = sqlx::query("DELETE FROM catalogue WHERE name = ?").bind(name.as_str());
         Ok(in_time(delete.execute(&self.desk)).await?.rows_affected() > 0)
-    }
-}
-
-impl TryFrom<Row> for KnownModel {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self, Error> {
-        let checksum = row.checksum_sha256.map(TryInto::try_into).transpose();
-        Ok(Self {
-            name: row.name.parse().map_err(|_| Error::Corrupt("a model's name"))?,
-            engines: serde_json::from_str(&row.engines).map_err(|_| Error::Corrupt("a model's engines"))?,
-            size_bytes: row.size_bytes.map(i64::cast_unsigned),
-            checksum_sha256: checksum.map_err(|_| Error::Corrupt("a model's checksum"))?,
-            gpu_memory_bytes: row.gpu_memory_bytes.map(i64::cast_unsigned),
-            description: row.description,
-            added: UnixSeconds(row.added_unix),
-            changed: UnixSeconds(row.changed_unix),
-        })
     }
 }

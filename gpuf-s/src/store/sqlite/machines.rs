@@ -1,31 +1,13 @@
 //! Join tokens, and the agents that came in with them.
 
 use common::AgentId;
-use sqlx::{FromRow, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::{Sqlite, in_time};
-use crate::store::{AgentRow, Enrolment, Error, Name, TokenHash, TokenId, TokenRow, UnixSeconds};
-
-#[derive(FromRow)]
-pub(super) struct Token {
-    id: i64,
-    name: String,
-    hash: Vec<u8>,
-    owner: Option<String>,
-    uses_left: u32,
-    created_unix: i64,
-    expires_unix: i64,
-    revoked_unix: Option<i64>,
-}
-
-#[derive(FromRow)]
-pub(super) struct Agent {
-    id: Vec<u8>,
-    name: String,
-    owner: Option<String>,
-    enrolled_unix: i64,
-    revoked_unix: Option<i64>,
-}
+use crate::store::{
+    AgentRow, Enrolment, Error, Name, TokenHash, TokenId, TokenRow, UnixSeconds,
+    columns::{Agent, Token},
+};
 
 impl Sqlite {
     pub(in crate::store) async fn insert_join_token(&self, token: &TokenRow) -> Result<(), Error> {
@@ -120,44 +102,4 @@ async fn spend_and_insert(
     .bind(agent.enrolled.0);
     let made = insert.execute(work).await?.rows_affected() > 0;
     Ok(if made { Enrolment::Done } else { Enrolment::IdTaken })
-}
-
-impl TryFrom<Token> for TokenRow {
-    type Error = Error;
-
-    fn try_from(row: Token) -> Result<Self, Error> {
-        let hash = row.hash.try_into().map_err(|_| Error::Corrupt("a token's hash"))?;
-        Ok(Self {
-            id: TokenId::from_i64(row.id),
-            name: row.name.parse().map_err(|_| Error::Corrupt("a token's name"))?,
-            hash: TokenHash::from_bytes(hash),
-            owner: owner(row.owner)?,
-            uses_left: row.uses_left,
-            created: UnixSeconds(row.created_unix),
-            expires: UnixSeconds(row.expires_unix),
-            revoked: row.revoked_unix.map(UnixSeconds),
-        })
-    }
-}
-
-impl TryFrom<Agent> for AgentRow {
-    type Error = Error;
-
-    fn try_from(row: Agent) -> Result<Self, Error> {
-        Ok(Self {
-            id: agent_id(&row.id)?,
-            name: row.name.parse().map_err(|_| Error::Corrupt("an agent's name"))?,
-            owner: owner(row.owner)?,
-            enrolled: UnixSeconds(row.enrolled_unix),
-            revoked: row.revoked_unix.map(UnixSeconds),
-        })
-    }
-}
-
-pub(super) fn agent_id(bytes: &[u8]) -> Result<AgentId, Error> {
-    bytes.try_into().map(AgentId::from_bytes).map_err(|_| Error::Corrupt("an agent's id"))
-}
-
-pub(super) fn owner(text: Option<String>) -> Result<Option<Name>, Error> {
-    text.map(|text| text.parse().map_err(|_| Error::Corrupt("an owner"))).transpose()
 }

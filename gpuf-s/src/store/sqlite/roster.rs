@@ -1,21 +1,12 @@
 //! Agents as they are listed, found and edited.
 
 use common::AgentId;
-use sqlx::FromRow;
 
-use super::{Sqlite, in_time, machines};
+use super::{Sqlite, in_time};
 use crate::store::{
-    AGENTS_PAGE_ROWS_MAX, AgentEdit, AgentEntry, RosterFilter, Among, Error, Name, Scope, Shown, UnixSeconds,
+    AGENTS_PAGE_ROWS_MAX, AgentEdit, AgentEntry, RosterFilter, Among, Error, Name, Scope, UnixSeconds,
+    columns::{RosterColumns, exact, json},
 };
-
-#[derive(FromRow)]
-struct Row {
-    #[sqlx(flatten)]
-    agent: machines::Agent,
-    shown_name: Option<String>,
-    shown_labels: Option<String>,
-    shown_location: Option<String>,
-}
 
 impl Sqlite {
     pub(in crate::store) async fn roster(
@@ -23,7 +14,7 @@ impl Sqlite {
         filter: &RosterFilter,
     ) -> Result<Vec<AgentEntry>, Error> {
         let (inside, ids) = among(&filter.among);
-        let query = sqlx::query_as::<_, Row>(
+        let query = sqlx::query_as::<_, RosterColumns>(
             "SELECT * FROM agents WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR id = ?2) \
              AND (?3 IS NULL OR owner = ?3) \
              AND (?4 IS NULL OR instr(lower(coalesce(shown_name, name)), lower(?4)) > 0) \
@@ -35,7 +26,7 @@ impl Sqlite {
         .bind(filter.scope.text())
         .bind(filter.id.map(|id| id.as_bytes().to_vec()))
         .bind(filter.owner.as_ref().map(Name::as_str))
-        .bind(filter.name.as_deref())
+        .bind(filter.name.as_deref().map(exact).transpose()?)
         .bind(filter.enrolled_from.map(|at| at.0))
         .bind(filter.enrolled_before.map(|at| at.0))
         .bind(ids)
@@ -52,8 +43,9 @@ impl Sqlite {
         id: AgentId,
         edit: &AgentEdit,
     ) -> Result<bool, Error> {
-        let labels = edit.labels.as_ref().map(|labels| labels.as_ref().map(super::json).transpose());
+        let labels = edit.labels.as_ref().map(|labels| labels.as_ref().map(json).transpose());
         let labels = labels.transpose()?;
+        let location = edit.location.as_ref().and_then(|location| location.as_deref().map(exact));
         let update = sqlx::query(
             "UPDATE agents SET shown_name = iif(?1, ?2, shown_name), \
              shown_labels = iif(?3, ?4, shown_labels), shown_location = iif(?5, ?6, shown_location), \
@@ -64,7 +56,7 @@ impl Sqlite {
         .bind(labels.is_some())
         .bind(labels.flatten())
         .bind(edit.location.is_some())
-        .bind(edit.location.iter().flatten().next())
+        .bind(location.transpose()?)
         .bind(edit.owner.is_some())
         .bind(edit.owner.iter().flatten().next().map(Name::as_str))
         .bind(id.as_bytes().as_slice())
@@ -98,20 +90,4 @@ fn among(among: &Among) -> (bool, Option<String>) {
     };
     let quoted: Vec<_> = ids.iter().map(|id| format!("\"{id}\"")).collect();
     (inside, Some(format!("[{}]", quoted.join(","))))
-}
-
-impl TryFrom<Row> for AgentEntry {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self, Error> {
-        let labels = row.shown_labels.map(|json| serde_json::from_str(&json)).transpose();
-        Ok(Self {
-            row: row.agent.try_into()?,
-            shown: Shown {
-                name: machines::owner(row.shown_name)?,
-                labels: labels.map_err(|_| Error::Corrupt("an agent's labels"))?,
-                location: row.shown_location,
-            },
-        })
-    }
 }

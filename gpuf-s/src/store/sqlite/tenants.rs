@@ -1,29 +1,11 @@
 //! Tenants, and the keys and join tokens that are theirs.
 
-use sqlx::FromRow;
-
-use super::{Sqlite, in_time, keys, machines};
+use super::{Sqlite, in_time};
 use crate::store::{
-    Access, Error, KeyHash, KeyId, Name, OwnedKey, Scope, TenantHash, TenantId, TenantRow, TokenId, TokenRow,
+    Error, KeyHash, KeyId, Name, OwnedKey, Scope, TenantHash, TenantId, TenantRow, TokenId, TokenRow,
     UnixSeconds,
+    columns::{OwnedKeyColumns, TenantColumns, Token, access_columns, exact, key_hash, models_json},
 };
-
-#[derive(FromRow)]
-struct Row {
-    id: i64,
-    name: String,
-    hash: Vec<u8>,
-    prefix: String,
-    created_unix: i64,
-    revoked_unix: Option<i64>,
-}
-
-#[derive(FromRow)]
-struct Key {
-    #[sqlx(flatten)]
-    key: keys::Row,
-    tenant: Option<String>,
-}
 
 impl Sqlite {
     pub(in crate::store) async fn insert_tenant(&self, tenant: &TenantRow) -> Result<(), Error> {
@@ -34,14 +16,14 @@ impl Sqlite {
         .bind(tenant.id.to_i64())
         .bind(tenant.name.as_str())
         .bind(tenant.hash.as_bytes().as_slice())
-        .bind(&tenant.prefix)
+        .bind(exact(&tenant.prefix)?)
         .bind(tenant.created.0)
         .bind(tenant.revoked.map(|at| at.0));
         in_time(insert.execute(&self.desk)).await.map(|_| ())
     }
 
     pub(in crate::store) async fn tenants(&self) -> Result<Vec<TenantRow>, Error> {
-        let query = sqlx::query_as::<_, Row>("SELECT * FROM tenants ORDER BY created_unix, id");
+        let query = sqlx::query_as::<_, TenantColumns>("SELECT * FROM tenants ORDER BY created_unix, id");
         in_time(query.fetch_all(&self.desk)).await?.into_iter().map(TenantRow::try_from).collect()
     }
 
@@ -49,7 +31,7 @@ impl Sqlite {
         &self,
         hash: &TenantHash,
     ) -> Result<Option<TenantRow>, Error> {
-        let query = sqlx::query_as::<_, Row>("SELECT * FROM tenants WHERE hash = ?");
+        let query = sqlx::query_as::<_, TenantColumns>("SELECT * FROM tenants WHERE hash = ?");
         let row = in_time(query.bind(hash.as_bytes().as_slice()).fetch_optional(&self.desk)).await?;
         row.map(TenantRow::try_from).transpose()
     }
@@ -67,10 +49,7 @@ impl Sqlite {
 
     pub(in crate::store) async fn insert_owned_key(&self, key: &OwnedKey) -> Result<(), Error> {
         let OwnedKey { row, tenant } = key;
-        let (access, owner) = match &row.access {
-            Access::Shared => ("shared", None),
-            Access::Dedicated(owner) => ("dedicated", Some(owner.as_str())),
-        };
+        let (access, owner) = access_columns(&row.access);
         let insert = sqlx::query(
             "INSERT INTO api_keys (id, name, hash, prefix, models, owner, access, created_unix, \
              expires_unix, revoked_unix, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -78,8 +57,8 @@ impl Sqlite {
         .bind(row.id.to_i64())
         .bind(row.name.as_str())
         .bind(row.hash.as_bytes().as_slice())
-        .bind(&row.prefix)
-        .bind(keys::models_json(&row.models)?)
+        .bind(exact(&row.prefix)?)
+        .bind(models_json(&row.models)?)
         .bind(owner)
         .bind(access)
         .bind(row.created.0)
@@ -90,7 +69,7 @@ impl Sqlite {
     }
 
     pub(in crate::store) async fn keys_within(&self, scope: &Scope) -> Result<Vec<OwnedKey>, Error> {
-        let query = sqlx::query_as::<_, Key>(
+        let query = sqlx::query_as::<_, OwnedKeyColumns>(
             "SELECT * FROM api_keys WHERE (?1 IS NULL OR tenant = ?1) ORDER BY created_unix, id",
         );
         in_time(query.bind(scope.text()).fetch_all(&self.desk))
@@ -112,11 +91,11 @@ impl Sqlite {
         );
         let query = query.bind(now.0).bind(id.to_i64()).bind(scope.text());
         let row = in_time(query.fetch_optional(&self.desk)).await?;
-        row.map(|(hash,)| keys::key_hash(hash)).transpose()
+        row.map(|(hash,)| key_hash(hash)).transpose()
     }
 
     pub(in crate::store) async fn join_tokens_within(&self, scope: &Scope) -> Result<Vec<TokenRow>, Error> {
-        let query = sqlx::query_as::<_, machines::Token>(
+        let query = sqlx::query_as::<_, Token>(
             "SELECT * FROM join_tokens WHERE (?1 IS NULL OR owner = ?1) ORDER BY created_unix, id",
         );
         in_time(query.bind(scope.text()).fetch_all(&self.desk))
@@ -140,29 +119,5 @@ impl Sqlite {
         .bind(id.to_i64())
         .bind(scope.text());
         Ok(in_time(update.execute(&self.desk)).await?.rows_affected() > 0)
-    }
-}
-
-impl TryFrom<Row> for TenantRow {
-    type Error = Error;
-
-    fn try_from(row: Row) -> Result<Self, Error> {
-        let hash = row.hash.try_into().map_err(|_| Error::Corrupt("a tenant's hash"))?;
-        Ok(Self {
-            id: TenantId::from_i64(row.id),
-            name: row.name.parse().map_err(|_| Error::Corrupt("a tenant's name"))?,
-            hash: TenantHash::from_bytes(hash),
-            prefix: row.prefix,
-            created: UnixSeconds(row.created_unix),
-            revoked: row.revoked_unix.map(UnixSeconds),
-        })
-    }
-}
-
-impl TryFrom<Key> for OwnedKey {
-    type Error = Error;
-
-    fn try_from(row: Key) -> Result<Self, Error> {
-        Ok(Self { row: row.key.try_into()?, tenant: machines::owner(row.tenant)? })
     }
 }
