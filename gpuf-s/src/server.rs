@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use crate::{
     api::Api,
-    auth::{AdminToken, Authenticator, Ca, admin, ca},
+    auth::{AdminToken, Authenticator, Ca, Tenants, admin, ca, desk::JoinPoint},
     config::Config,
     control::{self, Control, TlsConfigs},
     data_dir::{self, Addresses, DataDir, PublishedAddresses},
@@ -218,12 +218,16 @@ impl Server {
         let api = Api {
             store: store.clone(),
             authenticator,
-            ca: ca.clone(),
             admin,
+            tenants: Tenants::new(store.clone(), Instant::now()),
+            join: Some(JoinPoint {
+                control: net::advertised(config.advertise.as_ref(), addresses.control),
+                fingerprint: ca.fingerprint(),
+            }),
             fleet: Arc::new(fleet::View { registry: registry.clone(), lame: lame.clone() }),
             metrics,
-            usage,
-            addresses: addresses.clone(),
+            usage: Some(usage),
+            address: addresses.api,
             advertise: config.advertise.clone(),
             hosts: config.api_hosts.clone(),
             version: env!("CARGO_PKG_VERSION"),

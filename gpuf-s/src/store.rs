@@ -20,7 +20,7 @@ pub use rows::{
     Access, AgentRow, AuditLine, BadName, KeyRow, MODELS_PER_KEY_MAX, Models, Name, TokenRow, UnixSeconds,
 };
 pub use tenants::{
-    AgentEdit, AgentEntry, RosterFilter, Among, CatalogueFilter, KnownModel, OwnedKey, Scope, Shown,
+    AgentEdit, AgentEntry, Among, CatalogueFilter, KnownModel, OwnedKey, RosterFilter, Scope, Shown,
     TenantRow, UsageBy, UsageGroup, UsageSeen, UsageSum,
 };
 pub use usage::{Outcome, UsageFilter, UsageRecord};

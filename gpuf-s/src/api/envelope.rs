@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -63,7 +63,7 @@ pub(super) fn enclose(response: Response) -> Response {
         Envelope { success: false, data: None, message: message.into_owned(), timestamp: moment::now() };
     let (mut head, _) = response.into_parts();
     let enclosed = Json(envelope).into_response();
-    head.headers.remove(axum::http::header::CONTENT_LENGTH);
+    head.headers.remove(header::CONTENT_LENGTH);
     Response::from_parts(head, enclosed.into_body())
 }
 

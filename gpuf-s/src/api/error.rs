@@ -70,9 +70,11 @@ impl Error {
                 "Send the admin token (admin.token in the server's data directory) or a tenant's token as \
                  Authorization: Bearer …",
             ),
-            Self::Forbidden => {
-                told(StatusCode::FORBIDDEN, "operator_only", "This is for the operator: it wants the admin token.")
-            }
+            Self::Forbidden => told(
+                StatusCode::FORBIDDEN,
+                "operator_only",
+                "This is for the operator: it wants the admin token.",
+            ),
             Self::Limited(_) => told(
                 StatusCode::TOO_MANY_REQUESTS,
                 "rate_limit_exceeded",
@@ -95,9 +97,11 @@ impl Error {
             ),
             Self::NoRoute => told(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path."),
             Self::NoAgent => told(StatusCode::NOT_FOUND, "not_found", "There is no agent with this id."),
-            Self::TakenId => {
-                told(StatusCode::CONFLICT, "id_taken", "Another agent has or had this id; leave it out to get one.")
-            }
+            Self::TakenId => told(
+                StatusCode::CONFLICT,
+                "id_taken",
+                "Another agent has or had this id; leave it out to get one.",
+            ),
             Self::Method => told(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",

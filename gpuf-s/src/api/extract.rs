@@ -60,5 +60,7 @@ const LIMIT_MAX: u32 = 1000;
 pub(super) fn limit(asked: Option<u32>, usual: u32) -> Result<u32, Error> {
     let limit = asked.unwrap_or(usual);
     let inside = (1..=LIMIT_MAX).contains(&limit);
-    inside.then_some(limit).ok_or_else(|| Error::Malformed(format!("limit must be between 1 and {LIMIT_MAX}")))
+    inside
+        .then_some(limit)
+        .ok_or_else(|| Error::Malformed(format!("limit must be between 1 and {LIMIT_MAX}")))
 }

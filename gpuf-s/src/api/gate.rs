@@ -8,7 +8,7 @@ use std::{
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -35,16 +35,18 @@ pub(super) struct Ends {
     pub(super) there: IpAddr,
 }
 
-pub(super) async fn guard(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
-    let path = request.uri().path();
+pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let (mut head, body) = request.into_parts();
+    let id = request_id(&head.headers);
+    let path = head.uri.path();
     let (is_page, encloses) = (PAGES.contains(&path), envelope::is_at(path));
-    let mut response = match admit(&api, &request).await {
+    let mut response = match admit(&api, &head).await {
         Ok(caller) => {
             if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
+                head.extensions.insert(caller);
             }
-            match tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await {
+            let run = next.run(Request::from_parts(head, body));
+            match tokio::time::timeout(REQUEST_DEADLINE, run).await {
                 Ok(response) => response,
                 Err(_) => Error::Timeout.into_response(),
             }
@@ -86,17 +88,17 @@ pub(super) async fn permit(State(access): State<Access>, request: Request, next:
 }
 
 /// Who asks; nobody in particular on the open routes.
-async fn admit(api: &Api, request: &Request) -> Result<Option<Caller>, Error> {
-    let ends = request.extensions().get::<Ends>().copied();
-    let headers = request.headers();
+async fn admit(api: &Api, request: &Parts) -> Result<Option<Caller>, Error> {
+    let ends = request.extensions.get::<Ends>().copied();
+    let headers = &request.headers;
     let arrived = ends.map(|ends| ends.here);
-    if !host_of(request.uri(), headers).is_some_and(|host| is_ours(api, host, arrived)) {
+    if !host_of(&request.uri, headers).is_some_and(|host| is_ours(api, host, arrived)) {
         return Err(Error::Host);
     }
     if !origin_allowed(api, headers, arrived) {
         return Err(Error::Origin);
     }
-    let path = request.uri().path();
+    let path = request.uri.path();
     if ROUTES.iter().any(|route| route.access == Access::Open && route.path == path) {
         return Ok(None);
     }

@@ -13,7 +13,7 @@ use axum::{
 };
 
 use super::{AgentView, Api};
-use crate::telemetry::Lost;
+use crate::telemetry::{Lost, UsageWriter};
 
 /// What the text is, exposition format 0.0.4.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -28,7 +28,9 @@ fn text(api: &Api) -> String {
     page.sample("gpuf_build_info", &[("version", api.version)], 1);
     requests(&mut page, api);
     agents(&mut page, &api.fleet.agents());
-    usage(&mut page, api);
+    if let Some(writer) = &api.usage {
+        usage(&mut page, writer);
+    }
     page.family("gpuf_failed_authentications_total", "counter", "Keys that did not work.");
     page.sample("gpuf_failed_authentications_total", &[], api.authenticator.failures());
     page.0
@@ -66,15 +68,15 @@ fn agents(page: &mut Page, agents: &[AgentView]) {
     page.sample("gpuf_slots_in_use", &[], engines().map(|engine| u64::from(engine.in_flight)).sum::<u64>());
 }
 
-fn usage(page: &mut Page, api: &Api) {
+fn usage(page: &mut Page, usage: &UsageWriter) {
     page.family("gpuf_usage_stored_total", "counter", "Records of usage that reached the store.");
-    page.sample("gpuf_usage_stored_total", &[], api.usage.stored());
+    page.sample("gpuf_usage_stored_total", &[], usage.stored());
     page.family("gpuf_usage_lost_total", "counter", "Records of usage that did not, by reason.");
     for why in Lost::ALL {
-        page.sample("gpuf_usage_lost_total", &[("reason", why.as_str())], api.usage.lost(why));
+        page.sample("gpuf_usage_lost_total", &[("reason", why.as_str())], usage.lost(why));
     }
     page.family("gpuf_usage_waiting", "gauge", "Records of usage on their way.");
-    page.sample("gpuf_usage_waiting", &[], api.usage.waiting());
+    page.sample("gpuf_usage_waiting", &[], usage.waiting());
 }
 
 /// The text so far.

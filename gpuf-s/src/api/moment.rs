@@ -105,7 +105,8 @@ mod tests {
             assert_eq!(text.parse::<When>().map(When::ms), Ok(1_800_000_000_000), "{text}");
         }
         assert_eq!("2027-01-15".parse::<When>().map(When::seconds), Ok(UnixSeconds(1_799_971_200)));
-        for bad in ["", "2027-02-30", "2027-1-1", "1969-12-31T23:59:59Z", "yesterday", "2027-01-15T08:00:00"] {
+        for bad in ["", "2027-02-30", "2027-1-1", "1969-12-31T23:59:59Z", "yesterday", "2027-01-15T08:00:00"]
+        {
             assert_eq!(bad.parse::<When>(), Err(BadMoment), "{bad}");
         }
     }

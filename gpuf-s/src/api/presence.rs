@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use common::AgentId;
 
 use super::{AgentView, Api};
+use crate::auth::desk::JoinPoint;
 
 /// Who has a session somewhere, at one moment.
 #[derive(Debug, Default)]
@@ -50,6 +51,11 @@ impl Presence {
         views.sort_unstable_by_key(|view| view.id);
         views
     }
+}
+
+/// Where machines join: with this process, or with a server of the same database that is up.
+pub(super) async fn join_point(api: &Api) -> Option<JoinPoint> {
+    api.join.clone()
 }
 
 /// What the other servers of the same database tell.

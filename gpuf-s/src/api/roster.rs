@@ -66,6 +66,14 @@ pub(super) async fn all(
     }
 }
 
+/// Every agent that is enrolled, as the store alone knows it.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn listed(store: &Store) -> Result<Vec<AgentView>, store::Error> {
+    all(store, &Presence::default(), RosterFilter::within(Scope::Everything)).await
+}
+
 async fn page(store: &Store, presence: &Presence, filter: &RosterFilter) -> Result<Found, store::Error> {
     let entries = store.roster(filter).await?;
     let full = entries.len() >= filter.limit.min(AGENTS_PAGE_ROWS_MAX) as usize;

@@ -11,13 +11,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    AgentView,
-    caller::Caller,
-    error::Error,
-    extract::limit,
-    moment::When,
-    presence::Presence,
-    roster::Status,
+    AgentView, caller::Caller, error::Error, extract::limit, moment::When, presence::Presence, roster::Status,
 };
 use crate::store::{Name, RosterFilter};
 

@@ -17,7 +17,8 @@ use super::{
     key::{self, IssueError, KeyOrder},
 };
 use crate::store::{
-    self, Access, AuditLine, KeyId, MODELS_PER_KEY_MAX, Models, Name, OwnedKey, Scope, Store, TokenId, UnixSeconds,
+    self, Access, AuditLine, KeyId, MODELS_PER_KEY_MAX, Models, Name, OwnedKey, Scope, Store, TokenId,
+    UnixSeconds,
 };
 
 /// The longest that a key with an end may live, in days.
@@ -166,7 +167,13 @@ impl Desk {
     /// As [`Error`] says.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, Error> {
         let now = UnixSeconds::now();
-        Ok(self.store.join_tokens_within(&self.scope).await?.into_iter().map(|row| TokenView::of(row, now)).collect())
+        Ok(self
+            .store
+            .join_tokens_within(&self.scope)
+            .await?
+            .into_iter()
+            .map(|row| TokenView::of(row, now))
+            .collect())
     }
 
     /// Revokes a join token; the agents that came in with it stay.

@@ -8,8 +8,8 @@ use crate::{
     auth::{
         Ca, Desk,
         desk::{
-            JoinPoint, KeyMade, KeyView, KeyWish, Revoked, TenantMade, TenantView, TenantWish, TokenMade, TokenView,
-            TokenWish,
+            JoinPoint, KeyMade, KeyView, KeyWish, Revoked, TenantMade, TenantView, TenantWish, TokenMade,
+            TokenView, TokenWish,
         },
     },
     config::Config,
@@ -126,8 +126,8 @@ impl Office {
 
     pub(super) async fn agents(&mut self) -> Result<Page<AgentView>, Error> {
         match self {
-            Self::Server(client) => client.get("/api/v1/agents").await,
-            Self::Folder(desk) => Ok(api::agents_listed(&desk.store, Vec::new()).await?.into()),
+            Self::Server(client) => every_agent(client).await,
+            Self::Folder(desk) => Ok(api::agents_listed(&desk.store).await?.into()),
         }
     }
 
@@ -137,6 +137,16 @@ impl Office {
             Self::Folder(desk) => Ok(desk.revoke_agent(id).await?),
         }
     }
+}
+
+async fn every_agent(client: &mut Client) -> Result<Page<AgentView>, Error> {
+    let mut all: Page<AgentView> = client.get("/api/v1/agents").await?;
+    while let Some(cursor) = all.next.take() {
+        let page: Page<AgentView> = client.get(&format!("/api/v1/agents?cursor={cursor}")).await?;
+        all.data.extend(page.data);
+        all.next = page.next;
+    }
+    Ok(all)
 }
 
 pub(super) fn open_ca(config: &Config, data: &DataDir) -> Result<Ca, Error> {

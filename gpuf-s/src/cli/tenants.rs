@@ -16,8 +16,10 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Make a tenant and show its token, once
-    #[command(after_help = "Example:\n  gpuf-s tenants create --name lab\n\nThe token opens the management API \
-                            (--api-port) for what is the tenant's: its machines, keys, join strings and usage.")]
+    #[command(
+        after_help = "Example:\n  gpuf-s tenants create --name lab\n\nThe token opens the management API \
+                            (--api-port) for what is the tenant's: its machines, keys, join strings and usage."
+    )]
     Create {
         /// What people call it, and the owner of its machines (see join-token create --owner)
         #[arg(long)]
@@ -61,7 +63,11 @@ async fn carry_out(command: Command, office: &mut Office) -> Result<String, Erro
                 return table::json(&tenants);
             }
             let rows: Vec<_> = tenants.data.iter().map(row).collect();
-            Ok(table::or_sentence(&HEAD, &rows, "No tenants. Make one with: gpuf-s tenants create --name NAME"))
+            Ok(table::or_sentence(
+                &HEAD,
+                &rows,
+                "No tenants. Make one with: gpuf-s tenants create --name NAME",
+            ))
         }
         Command::Revoke { id, json } => {
             let revoked = office.revoke_tenant(id).await?;

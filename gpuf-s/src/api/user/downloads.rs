@@ -92,7 +92,8 @@ pub(in crate::api) async fn list(
 }
 
 fn of(agent: &AgentView) -> Vec<Progress> {
-    let models = agent.engines.iter().flat_map(|engine| engine.models.iter().map(move |model| (engine, model)));
+    let models =
+        agent.engines.iter().flat_map(|engine| engine.models.iter().map(move |model| (engine, model)));
     let progress = models.map(|(engine, model)| Progress {
         client_id: agent.id,
         client_name: agent.name.clone(),

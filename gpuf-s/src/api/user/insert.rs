@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    api::{Api, caller::Caller, envelope::Made, error::Error, extract::Body, moment, openapi::shapes, roster},
+    api::{
+        Api, caller::Caller, envelope::Made, error::Error, extract::Body, moment, openapi::shapes, roster,
+    },
     auth::desk::TokenWish,
     store::{Name, Scope, TokenId},
 };

@@ -111,7 +111,12 @@ pub(in crate::api) fn given<'a, T: Deserialize<'a>, D: Deserializer<'a>>(
 
 impl Edit {
     /// Carries the change out, and shows the result.
-    pub(in crate::api) async fn apply(self, api: &Api, caller: &Caller, id: AgentId) -> Result<AgentView, Error> {
+    pub(in crate::api) async fn apply(
+        self,
+        api: &Api,
+        caller: &Caller,
+        id: AgentId,
+    ) -> Result<AgentView, Error> {
         let moves = self.owner.is_some();
         let edit =
             AgentEdit { name: self.name, labels: self.labels, location: self.location, owner: self.owner };

@@ -2,11 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    Json,
-    extract::State,
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use common::{AgentId, EngineId, EngineKind, ModelName};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -41,7 +37,7 @@ pub(in crate::api) struct Query {
     /// Only those whose name contains this, whatever its case.
     name: Option<String>,
     /// Only those that this kind of engine can serve.
-    #[param(schema_with = shapes::engine_kind)]
+    #[param(inline, value_type = Option<shapes::EngineName>)]
     engine: Option<EngineKind>,
     /// At most so many, 1 to 1000.
     #[param(minimum = 1, maximum = 1000, default = 100)]
@@ -170,7 +166,11 @@ pub(in crate::api) async fn remove(
 }
 
 /// Models by their names; each agent that serves one of them is of the asker's scope.
-pub(in crate::api) async fn page(api: &Api, caller: &Caller, query: Query) -> Result<Page<CatalogueModel>, Error> {
+pub(in crate::api) async fn page(
+    api: &Api,
+    caller: &Caller,
+    query: Query,
+) -> Result<Page<CatalogueModel>, Error> {
     let filter = CatalogueFilter {
         is: query.model,
         name: query.name,
@@ -197,7 +197,8 @@ pub(in crate::api) async fn describe(
 ) -> Result<(StatusCode, CatalogueModel), Error> {
     let now = UnixSeconds::now();
     let mut model = wish.checked(now)?;
-    let before = CatalogueFilter { is: Some(model.name.clone()), name: None, engine: None, after: None, limit: 1 };
+    let before =
+        CatalogueFilter { is: Some(model.name.clone()), name: None, engine: None, after: None, limit: 1 };
     let is_new = api.store.known_models(&before).await?.is_empty();
     model.added = api.desk(caller).await.describe_model(&model).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -264,9 +265,9 @@ impl Wish {
         if text.is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX || text.contains('\0')) {
             return Err(malformed("description is up to 4096 bytes without NUL"));
         }
-        let checksum = self.checksum_sha256.map(|text| {
-            unhex(&text).ok_or_else(|| malformed("checksum_sha256 is 64 hexadecimal digits"))
-        });
+        let checksum = self
+            .checksum_sha256
+            .map(|text| unhex(&text).ok_or_else(|| malformed("checksum_sha256 is 64 hexadecimal digits")));
         Ok(KnownModel {
             name: self.name,
             engines,

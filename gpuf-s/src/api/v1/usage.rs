@@ -34,7 +34,7 @@ pub(in crate::api) struct Query {
     #[param(value_type = Option<String>, pattern = "^[0-9a-f]{32}$")]
     agent: Option<AgentId>,
     /// That ended so.
-    #[param(schema_with = crate::api::openapi::shapes::outcome)]
+    #[param(inline)]
     outcome: Option<Outcome>,
     /// Begun at or after, milliseconds since the Unix epoch.
     since_unix_ms: Option<u64>,
@@ -72,7 +72,7 @@ pub(in crate::api) struct Listed {
     /// The HTTP status that the caller got.
     status: u16,
     /// How it ended.
-    #[schema(schema_with = crate::api::openapi::shapes::outcome)]
+    #[schema(inline)]
     outcome: Outcome,
     /// As the engine counted.
     prompt_tokens: Option<u32>,

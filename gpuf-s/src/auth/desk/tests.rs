@@ -50,7 +50,7 @@ async fn lists_tell_the_state_of_each() {
     let now = UnixSeconds(10);
     let row = desk.store.keys().await.unwrap().remove(0);
     let expired = store::KeyRow { expires: Some(now), revoked: None, ..row };
-    assert_eq!(KeyView::of(expired, now).state, "expired");
+    assert_eq!(KeyView::of(OwnedKey { row: expired, tenant: None }, now).state, "expired");
     let row = desk.store.join_tokens().await.unwrap().remove(0);
     let used = store::TokenRow { uses_left: 0, revoked: None, ..row };
     assert_eq!(TokenView::of(used, now).state, "used");

@@ -4,8 +4,8 @@ use sqlx::FromRow;
 
 use super::{Agent, Key, Usage, agent_id, owner};
 use crate::store::{
-    AgentEntry, Error, KeyId, KnownModel, OwnedKey, Shown, TenantHash, TenantId, TenantRow, UnixSeconds, UsageBy,
-    UsageGroup, UsageSeen, UsageSum,
+    AgentEntry, Error, KeyId, KnownModel, OwnedKey, Shown, TenantHash, TenantId, TenantRow, UnixSeconds,
+    UsageBy, UsageGroup, UsageSeen, UsageSum,
 };
 
 /// A row of `tenants`.

@@ -2,7 +2,8 @@
 
 use super::{Postgres, statements::statements};
 use crate::store::{
-    Error, KeyHash, KeyId, Name, OwnedKey, Scope, TenantHash, TenantId, TenantRow, TokenId, TokenRow, UnixSeconds,
+    Error, KeyHash, KeyId, Name, OwnedKey, Scope, TenantHash, TenantId, TenantRow, TokenId, TokenRow,
+    UnixSeconds,
     columns::{OwnedKeyColumns, TenantColumns, Token, access_columns, exact, key_hash, models_json},
 };
 
@@ -37,7 +38,11 @@ impl Postgres {
     }
 
     pub(in crate::store) async fn tenants(&self) -> Result<Vec<TenantRow>, Error> {
-        self.all(sqlx::query_as::<_, TenantColumns>(ALL)).await?.into_iter().map(TenantRow::try_from).collect()
+        self.all(sqlx::query_as::<_, TenantColumns>(ALL))
+            .await?
+            .into_iter()
+            .map(TenantRow::try_from)
+            .collect()
     }
 
     pub(in crate::store) async fn tenant_by_hash(

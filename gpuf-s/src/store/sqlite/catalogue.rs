@@ -3,7 +3,10 @@
 use common::{EngineKind, ModelName};
 
 use super::{Sqlite, in_time};
-use crate::store::{CATALOGUE_PAGE_ROWS_MAX, CatalogueFilter, Error, KnownModel, UnixSeconds, columns::{CatalogueColumns, exact, json, readable}};
+use crate::store::{
+    CATALOGUE_PAGE_ROWS_MAX, CatalogueFilter, Error, KnownModel, UnixSeconds,
+    columns::{CatalogueColumns, exact, json, readable},
+};
 
 impl Sqlite {
     pub(in crate::store) async fn put_known_model(&self, model: &KnownModel) -> Result<UnixSeconds, Error> {

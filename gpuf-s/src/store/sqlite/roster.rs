@@ -4,15 +4,12 @@ use common::AgentId;
 
 use super::{Sqlite, in_time};
 use crate::store::{
-    AGENTS_PAGE_ROWS_MAX, AgentEdit, AgentEntry, RosterFilter, Among, Error, Name, Scope, UnixSeconds,
+    AGENTS_PAGE_ROWS_MAX, AgentEdit, AgentEntry, Among, Error, Name, RosterFilter, Scope, UnixSeconds,
     columns::{RosterColumns, exact, json},
 };
 
 impl Sqlite {
-    pub(in crate::store) async fn roster(
-        &self,
-        filter: &RosterFilter,
-    ) -> Result<Vec<AgentEntry>, Error> {
+    pub(in crate::store) async fn roster(&self, filter: &RosterFilter) -> Result<Vec<AgentEntry>, Error> {
         let (inside, ids) = among(&filter.among);
         let query = sqlx::query_as::<_, RosterColumns>(
             "SELECT * FROM agents WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR id = ?2) \

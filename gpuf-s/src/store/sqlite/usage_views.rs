@@ -64,7 +64,8 @@ impl Sqlite {
              coalesce(sum(first_token_ms), 0) AS first_token_ms FROM ({SEEN}) \
              GROUP BY 1, 2, 3, 4 ORDER BY 4 DESC, requests DESC, 1, 2, 3 LIMIT ?8"
         );
-        let query = bound!(sqlx::query_as::<_, SumColumns>(AssertSqlSafe(sql)), scope, filter).bind(by.as_str());
+        let query =
+            bound!(sqlx::query_as::<_, SumColumns>(AssertSqlSafe(sql)), scope, filter).bind(by.as_str());
         let rows = in_time(query.fetch_all(&self.desk)).await?;
         rows.into_iter().map(|row| row.sum(by)).collect()
     }
