@@ -2,8 +2,12 @@
 //!
 //! A store is one of the enum's databases; `store/conformance.rs` is what all of them must do.
 
+mod day;
 pub mod id;
+mod ingest;
+mod reports;
 mod rows;
+mod samples;
 mod tenants;
 mod usage;
 
@@ -12,12 +16,22 @@ mod postgres;
 mod sqlite;
 
 mod columns;
+mod sample_columns;
 mod verdict;
 
+pub use day::{BadDay, DAY_MS, Day};
 pub use id::{KeyHash, KeyId, TenantHash, TenantId, TokenHash, TokenId, UsageId};
 pub use migrations::{Migrations, Step};
+pub use reports::{
+    AgentDay, AgentFacts, AgentFilter, AgentReport, DayFilter, Device, DeviceDay, Difference, Gauge,
+    REPORT_PAGE_ROWS_MAX, Rebuild, Rebuilt, SampleFilter,
+};
 pub use rows::{
     Access, AgentRow, AuditLine, BadName, KeyRow, MODELS_PER_KEY_MAX, Models, Name, TokenRow, UnixSeconds,
+};
+pub use samples::{
+    Batch, DeviceSample, Inventory, Offset, REFUSED_PARTITION, SET_ASIDE_BYTES_MAX, Sample, SampleId,
+    SetAside, Stored,
 };
 pub use tenants::{
     AgentEdit, AgentEntry, Among, CatalogueFilter, KnownModel, OwnedKey, RosterFilter, Scope, Shown,
@@ -27,7 +41,7 @@ pub use usage::{Outcome, UsageFilter, UsageRecord};
 
 use std::{path::PathBuf, time::Duration};
 
-use common::{AgentId, ModelName};
+use common::{AgentId, EngineReport, ModelName};
 
 use crate::{data_dir::DataDir, secret::SecretUrl};
 
@@ -203,6 +217,33 @@ delegate! {
     known_models(filter: &CatalogueFilter) -> Vec<KnownModel>;
     /// Takes a model out of the catalogue; whether it was in it.
     remove_known_model(name: &ModelName) -> bool;
+    /// Stores a batch whole or not at all, and each of its records once, however often it is sent. A record that
+    /// the database refuses is set aside and does not hold up the others.
+    ingest(batch: &Batch) -> Stored;
+    /// How far a group of consumers has come, by topic and partition.
+    offsets(group: &str) -> Vec<Offset>;
+    /// The newest records that were set aside, newest first.
+    set_aside(limit: u32) -> Vec<SetAside>;
+    /// Marks the agents offline whose latest heartbeat was taken more than `silent_ms` ago; how many.
+    sweep_offline(now_unix_ms: u64, silent_ms: u64) -> u64;
+    /// Drops the heartbeats of the days before that of `before_unix_ms`; how many rows or parts of the table.
+    /// Later ones of these days are not taken in any more. Figures per day stay.
+    prune_samples(before_unix_ms: u64) -> u64;
+    /// Counts the figures of a day again from its heartbeats. `None` where those are gone, which
+    /// [`Rebuild::Force`] overrides.
+    rebuild_day(day: Day, how: Rebuild) -> Option<Rebuilt>;
+    /// Agents with what is known of them.
+    agent_reports(filter: &AgentFilter) -> Vec<AgentReport>;
+    /// Heartbeats of an agent.
+    samples(filter: &SampleFilter) -> Vec<Sample>;
+    /// Figures of agents per day.
+    agent_days(filter: &DayFilter) -> Vec<AgentDay>;
+    /// Figures of devices per day.
+    device_days(filter: &DayFilter) -> Vec<DeviceDay>;
+    /// The devices of an agent, if it is `owner`'s.
+    devices(agent: AgentId, owner: Option<&Name>) -> Vec<Device>;
+    /// The engines of an agent with their models, as it last told, if it is `owner`'s.
+    engines(agent: AgentId, owner: Option<&Name>) -> Vec<EngineReport>;
 }
 
 impl Store {

@@ -1,6 +1,7 @@
 //! The shared store: a PostgreSQL, which may be away at any time, the start included.
 
 mod connect;
+mod health;
 mod lease;
 mod partitions;
 mod statements;
@@ -8,8 +9,13 @@ mod upkeep;
 
 mod audit;
 mod catalogue;
+mod days;
+mod ingest;
+mod inventory;
 mod keys;
+mod known;
 mod machines;
+mod reports;
 mod roster;
 mod tenants;
 mod usage;
@@ -27,8 +33,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Error, STATEMENT_DEADLINE, State, migrations::Fault, verdict};
 use crate::secret::SecretUrl;
+use health::Health;
+use known::Known;
 use lease::Lease;
-use upkeep::{Health, Upkeep};
+use upkeep::Upkeep;
 
 /// Connections for what people and callers wait for.
 const DESK_CONNECTIONS_MAX: u32 = 8;
@@ -47,6 +55,7 @@ pub struct Postgres {
     /// What arrives in batches.
     ledger: PgPool,
     health: Arc<Health>,
+    known: Arc<Known>,
     upkeep: Arc<Running>,
 }
 
@@ -70,7 +79,8 @@ impl Postgres {
         let (upkeep, first) = Upkeep::new(url.to_string(), options, desk.clone(), health.clone());
         let task = tokio::spawn(upkeep.run(closing.clone()));
         let running = Running { _end: closing.clone().drop_guard(), closing, task: Some(task).into() };
-        let store = Self { desk, ledger, health, upkeep: Arc::new(running) };
+        let known = Arc::default();
+        let store = Self { desk, ledger, health, known, upkeep: Arc::new(running) };
         match timeout(START_PATIENCE, first).await {
             Ok(Ok(Err(reason))) => {
                 store.close().await;
@@ -142,10 +152,17 @@ impl Postgres {
     /// The result of statements, or [`Error::Unavailable`] where they take longer than they may, waiting for
     /// a connection included. What they lease is closed unless they come to their end.
     async fn in_time<T>(&self, statements: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-        if self.health.state() == State::Starting {
-            return Err(Error::Unavailable("it was not reached yet, or is not migrated".into()));
-        }
-        match timeout(STATEMENT_DEADLINE, statements).await {
+        self.in_time_of(STATEMENT_DEADLINE, statements).await
+    }
+
+    /// Likewise, with a deadline of its own.
+    async fn in_time_of<T>(
+        &self,
+        deadline: Duration,
+        statements: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, Error> {
+        self.health.check()?;
+        match timeout(deadline, statements).await {
             Ok(Ok(done)) => {
                 self.health.answered();
                 Ok(done)
@@ -174,3 +191,6 @@ pub(super) async fn connect_to_migrate(url: &SecretUrl) -> Result<PgConnection, 
         Err(_) => Err(refused(Fault::late().reason)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,13 @@
 //! The embedded store: one SQLite file in the data directory.
 
+mod bulk;
 mod catalogue;
+mod days;
+mod ingest;
+mod inventory;
 mod keys;
 mod machines;
+mod reports;
 mod roster;
 mod tenants;
 mod usage;
@@ -122,7 +127,15 @@ pub(super) async fn connect_to_migrate(path: &Path) -> Result<SqliteConnection, 
 
 /// The result of a statement, or [`Error::Unavailable`] where it takes longer than it may.
 async fn in_time<T>(statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    match tokio::time::timeout(STATEMENT_DEADLINE, statement).await {
+    in_time_of(STATEMENT_DEADLINE, statement).await
+}
+
+/// Likewise, with a deadline of its own.
+async fn in_time_of<T>(
+    deadline: Duration,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(deadline, statement).await {
         Ok(result) => result.map_err(Error::from),
         Err(_) => Err(Error::Unavailable("a statement took too long".into())),
     }

@@ -1,21 +1,14 @@
 //! What an error of a database means to us: whether a retry can help, or a row is to blame.
 
-use sqlx::{error::ErrorKind, postgres::PgDatabaseError};
+use sqlx::{error::DatabaseError as _, postgres::PgDatabaseError, sqlite::SqliteError};
 
 use super::Error;
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {
-            sqlx::Error::Database(refusal) => match refusal.kind() {
-                ErrorKind::UniqueViolation => Self::Taken,
-                ErrorKind::NotNullViolation | ErrorKind::CheckViolation | ErrorKind::ForeignKeyViolation => {
-                    Self::Refused(error.to_string())
-                }
-                _ if blames_the_row(&error) => Self::Refused(error.to_string()),
-                _ => Self::Unavailable(error.to_string()),
-            },
-            sqlx::Error::Encode(_) => Self::Refused(error.to_string()),
+            sqlx::Error::Database(refusal) if refusal.is_unique_violation() => Self::Taken,
+            _ if is_refusal(&error) => Self::Refused(error.to_string()),
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt("a column"),
             _ => Self::Unavailable(error.to_string()),
         }
@@ -29,9 +22,25 @@ pub(super) fn sql_state(error: &sqlx::Error) -> Option<&str> {
     refusal.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::code)
 }
 
-/// Data exceptions, and rows that exceed a limit of the program: the same row fails for ever.
-fn blames_the_row(error: &sqlx::Error) -> bool {
-    sql_state(error).is_some_and(|state| state.starts_with("22") || state.starts_with("54"))
+/// Whether the same rows are refused however often they are sent.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) => true,
+        sqlx::Error::Database(_) => match (sql_state(error), sqlite_code(error)) {
+            // Data exceptions, violated constraints, and rows that exceed a limit of the program.
+            (Some(state), _) => ["22", "23", "54"].iter().any(|class| state.starts_with(class)),
+            // Too big, a violated constraint, or another type: SQLITE_TOOBIG, _CONSTRAINT and _MISMATCH
+            // (<https://www.sqlite.org/rescode.html>).
+            (_, code) => code.is_some_and(|code| (18..=20).contains(&code)),
+        },
+        _ => false,
+    }
+}
+
+/// The primary code of an error of SQLite, without its extension.
+fn sqlite_code(error: &sqlx::Error) -> Option<i32> {
+    let refusal = error.as_database_error()?.try_downcast_ref::<SqliteError>()?;
+    Some(refusal.code()?.parse::<i32>().ok()? & 0xff)
 }
 
 /// Whether the database itself is away, as opposed to a statement that failed.

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use time::{Date, Month, OffsetDateTime};
 
-use crate::store::{UnixSeconds, UsageId};
+use crate::store::{Day, UnixSeconds, UsageId};
 
 /// A part of a partitioned table, for rows whose key is at or after `from` and before `to`. The table has a
 /// part `…_default` for all others.
@@ -24,7 +24,10 @@ pub(super) struct Part {
 /// The parts that rows of the next weeks need.
 pub(super) fn ahead(now: UnixSeconds) -> Vec<Part> {
     let this = YearMonth::of(now);
-    [this, this.next()].map(usage_month).into()
+    let mut parts: Vec<_> = [this, this.next()].map(usage_month).into();
+    let today = u64::try_from(now.0).ok().and_then(|now| Day::of_unix_ms(now.saturating_mul(1000)));
+    parts.extend(today.into_iter().flat_map(|today| [today, today.next()].map(heartbeats_day)));
+    parts
 }
 
 /// Makes a part where it is missing; whether it was.
@@ -93,6 +96,28 @@ fn usage_month(month: YearMonth) -> Part {
     }
 }
 
+/// The part for heartbeats of a day.
+pub(super) fn heartbeats_day(day: Day) -> Part {
+    Part {
+        table: "heartbeats",
+        key: "taken_unix_ms",
+        suffix: day.to_string().replace('-', "_"),
+        from: day.first_unix_ms().to_string(),
+        to: day.end_unix_ms().to_string(),
+    }
+}
+
+/// The days that have a part for their heartbeats.
+pub(super) async fn heartbeats_days(connection: &mut PgConnection) -> Result<Vec<Day>, sqlx::Error> {
+    let query = sqlx::query_as::<_, (String,)>(
+        "SELECT relname::text FROM pg_inherits JOIN pg_class ON oid = inhrelid \
+         WHERE inhparent = 'heartbeats'::regclass ORDER BY relname",
+    );
+    let names = query.fetch_all(connection).await?;
+    let day = |(name,): (String,)| name.strip_prefix("heartbeats_")?.replace('_', "-").parse().ok();
+    Ok(names.into_iter().filter_map(day).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,11 +125,13 @@ mod tests {
     #[test]
     fn this_month_and_the_next_are_made_ahead_without_a_gap() {
         // 2026-12-31 23:59:59 UTC.
-        let [this, next] = ahead(UnixSeconds(1_798_761_599)).try_into().unwrap();
+        let [this, next, today, tomorrow] = ahead(UnixSeconds(1_798_761_599)).try_into().unwrap();
+        assert_eq!((&*today.suffix, &*tomorrow.suffix), ("2026_12_31", "2027_01_01"));
+        assert_eq!(today.to, tomorrow.from);
         assert_eq!((&*this.suffix, &*next.suffix), ("2026_12", "2027_01"));
         assert_eq!(this.to, next.from);
         assert_eq!(this.to, format!("'\\x{}'::bytea", UsageId::first_at(1_798_761_600_000)));
-        let [same, _] = ahead(UnixSeconds(1_796_083_200)).try_into().unwrap();
+        let [same, ..] = ahead(UnixSeconds(1_796_083_200)).try_into().unwrap();
         assert_eq!(same, this);
     }
 }

@@ -1,5 +1,7 @@
 //! Records of usage: a batch per statement on the way in, a page at a time on the way out.
 
+use std::borrow::Borrow;
+
 use sqlx::PgConnection;
 
 use super::{Lease, Postgres, statements::statements};
@@ -45,9 +47,12 @@ impl Postgres {
 }
 
 /// Adds records, by themselves or within a transaction; how many were not there before.
-pub(super) async fn insert(work: &mut PgConnection, records: &[UsageRecord]) -> Result<u64, sqlx::Error> {
+pub(super) async fn insert<R: Borrow<UsageRecord>>(
+    work: &mut PgConnection,
+    records: &[R],
+) -> Result<u64, sqlx::Error> {
     // In one order everywhere: two batches that share records would otherwise wait for each other.
-    let mut rows: Vec<_> = records.iter().collect();
+    let mut rows: Vec<_> = records.iter().map(Borrow::borrow).collect();
     rows.sort_unstable_by_key(|row| row.id);
     fn column<'a, T>(rows: &[&'a UsageRecord], of: impl Fn(&'a UsageRecord) -> T) -> Vec<T> {
         rows.iter().map(|row| of(row)).collect()

@@ -1,23 +1,23 @@
 //! Records of usage: many rows per statement on the way in, a page at a time on the way out.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    borrow::Borrow,
+    sync::{Arc, LazyLock},
+};
 
 use common::{Endpoint, EngineKind};
-use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
+use sqlx::{Arguments as _, SqliteConnection, sqlite::SqliteArguments};
 
-use super::{Sqlite, in_time};
+use super::{Sqlite, bulk::Bulk, in_time};
 use crate::store::{
     Error, KeyId, Outcome, USAGE_PAGE_ROWS_MAX, UsageFilter, UsageRecord,
     columns::{DIALECTS, Usage},
 };
 
-/// Rows per statement, largest first: few enough statements to stay prepared, few enough calls per batch.
-const STATEMENT_ROWS: [usize; 4] = [128, 32, 8, 1];
-const COLUMNS: usize = 15;
+const COLUMNS: &str = "id, key_id, model, agent_id, engine, dialect, endpoint, status, outcome, prompt_tokens, \
+    completion_tokens, first_token_ms, duration_ms, bytes, started_unix_ms";
 
-/// The statements, by their place in [`STATEMENT_ROWS`].
-static INSERTS: LazyLock<[Arc<str>; STATEMENT_ROWS.len()]> =
-    LazyLock::new(|| STATEMENT_ROWS.map(|rows| insert_sql(rows).into()));
+static INSERT: LazyLock<Bulk> = LazyLock::new(|| Bulk::insert("usage", COLUMNS, "ON CONFLICT DO NOTHING"));
 
 /// Texts that repeat in every row, shared with the arguments of a statement and never copied.
 struct Words {
@@ -34,27 +34,11 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
     outcomes: Outcome::ALL.map(|outcome| outcome.as_str().into()),
 });
 
-fn insert_sql(rows: usize) -> String {
-    let row = format!("({})", vec!["?"; COLUMNS].join(","));
-    format!(
-        "INSERT INTO usage (id, key_id, model, agent_id, engine, dialect, endpoint, status, outcome, \
-         prompt_tokens, completion_tokens, first_token_ms, duration_ms, bytes, started_unix_ms) VALUES {} \
-         ON CONFLICT DO NOTHING",
-        vec![row; rows].join(",")
-    )
-}
-
 impl Sqlite {
     pub(in crate::store) async fn insert_usage(&self, records: &[UsageRecord]) -> Result<(), Error> {
         in_time(async {
             let mut work = self.ledger.begin_with("BEGIN IMMEDIATE").await?;
-            let mut rest = records;
-            for (rows, sql) in STATEMENT_ROWS.into_iter().zip(INSERTS.iter()) {
-                while let Some((chunk, after)) = rest.split_at_checked(rows) {
-                    insert(&mut work, sql, chunk).await?;
-                    rest = after;
-                }
-            }
+            insert(&mut work, records).await?;
             work.commit().await
         })
         .await
@@ -77,17 +61,12 @@ impl Sqlite {
     }
 }
 
-async fn insert(
+/// Adds records within a transaction; how many were not there before.
+pub(super) async fn insert<R: Borrow<UsageRecord>>(
     work: &mut SqliteConnection,
-    sql: &Arc<str>,
-    records: &[UsageRecord],
-) -> Result<(), sqlx::Error> {
-    let mut arguments = SqliteArguments::default();
-    arguments.reserve(records.len() * COLUMNS, 0);
-    for record in records {
-        add(&mut arguments, record).map_err(sqlx::Error::Encode)?;
-    }
-    sqlx::query_with(AssertSqlSafe(sql.clone()), arguments).execute(work).await.map(|_| ())
+    records: &[R],
+) -> Result<u64, sqlx::Error> {
+    INSERT.execute(work, records, |row, record| add(row, record.borrow())).await
 }
 
 fn add(row: &mut SqliteArguments, record: &UsageRecord) -> Result<(), sqlx::error::BoxDynError> {

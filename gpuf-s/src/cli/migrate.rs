@@ -1,0 +1,30 @@
+//! `migrate`: brings the database to what this version expects, without starting a server.
+
+use super::{Error, table};
+use crate::{
+    config::Config,
+    store::{Migrations, Step},
+};
+
+pub(super) async fn execute(dry_run: bool, config: &Config) -> Result<String, Error> {
+    let mut migrations = Migrations::open(&config.state.database, &config.data_dir, !dry_run).await?;
+    let steps = migrations.steps().await?;
+    let missing: Vec<_> = steps.iter().filter(|step| !step.is_applied).collect();
+    for step in &missing {
+        if dry_run {
+            table::print(&line(step, "would be applied"))?;
+        } else {
+            let took = migrations.apply(step).await?;
+            table::print(&line(step, &format!("applied in {} ms", took.as_millis())))?;
+        }
+    }
+    Ok(match (missing.len(), dry_run) {
+        (0, _) => format!("The database has all {} migrations.\n", steps.len()),
+        (count, true) => format!("{count} of {} migrations are missing; nothing was changed.\n", steps.len()),
+        (count, false) => format!("{count} applied: the database has all {} migrations.\n", steps.len()),
+    })
+}
+
+fn line(step: &Step, what: &str) -> String {
+    format!("{:04} {}: {what}\n", step.version, step.name)
+}

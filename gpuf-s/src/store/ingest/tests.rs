@@ -1,0 +1,1 @@
+//! What a batch changes, whatever it holds and however often it comes.

@@ -1,0 +1,132 @@
+//! What is asked about agents.
+
+use common::{AgentId, EngineReport};
+use sqlx::AssertSqlSafe;
+
+use super::{Sqlite, in_time};
+use crate::store::{
+    AgentFilter, AgentReport, Device, Error, Name, REPORT_PAGE_ROWS_MAX, Sample, SampleFilter, SampleId,
+    SetAside,
+    ingest::rows::Row,
+    sample_columns::{
+        AsideColumns, DeviceColumns, EngineColumns, HEARTBEAT_COLUMNS, HeartbeatColumns, ModelColumns,
+        ReportColumns, engines, named,
+    },
+};
+
+impl Sqlite {
+    pub(in crate::store) async fn agent_reports(
+        &self,
+        filter: &AgentFilter,
+    ) -> Result<Vec<AgentReport>, Error> {
+        let query = sqlx::query_as::<_, ReportColumns>(
+            "SELECT a.id, a.name, a.owner, a.enrolled_unix, a.revoked_unix, f.at_unix_ms, f.name AS told_name, \
+             f.version, f.os, f.arch, f.labels, f.location, f.address, c.taken_unix_ms, \
+             coalesce(c.online, 0) AS online \
+             FROM agents a LEFT JOIN agent_facts f ON f.agent_id = a.id \
+             LEFT JOIN agent_counters c ON c.agent_id = a.id \
+             WHERE a.id > ?1 AND (?2 IS NULL OR a.owner = ?2) AND (?3 IS NULL OR a.id = ?3) \
+             AND (?4 IS NULL OR coalesce(c.online, 0) = ?4) \
+             AND (?5 IS NULL OR (a.revoked_unix IS NOT NULL) = ?5) \
+             AND (?6 IS NULL OR instr(lower(a.name), ?6) > 0 OR instr(lower(coalesce(f.name, '')), ?6) > 0) \
+             AND (?7 IS NULL OR EXISTS (SELECT 1 FROM json_each(f.labels) l \
+             WHERE l.value ->> 0 = ?7 AND l.value ->> 1 = ?8)) ORDER BY a.id LIMIT ?9",
+        )
+        .bind(filter.after.map_or(Vec::new(), |agent| agent.as_bytes().to_vec()))
+        .bind(filter.owner.as_ref().map(Name::as_str))
+        .bind(filter.agent_id.map(|agent| agent.as_bytes().to_vec()))
+        .bind(filter.online)
+        .bind(filter.revoked)
+        .bind(filter.text.as_ref().map(|text| text.to_ascii_lowercase()))
+        .bind(filter.label.as_ref().map(|(key, _)| key))
+        .bind(filter.label.as_ref().map(|(_, value)| value))
+        .bind(filter.limit.min(REPORT_PAGE_ROWS_MAX));
+        in_time(query.fetch_all(&self.desk)).await?.into_iter().map(AgentReport::try_from).collect()
+    }
+
+    pub(in crate::store) async fn samples(&self, filter: &SampleFilter) -> Result<Vec<Sample>, Error> {
+        let agent = filter.agent_id.as_bytes().as_slice();
+        let sql = format!(
+            "SELECT {HEARTBEAT_COLUMNS} FROM heartbeats WHERE agent_id = ?1 \
+             AND taken_unix_ms >= ?2 AND taken_unix_ms < ?3 AND (taken_unix_ms, id) < (?4, ?5) \
+             AND (?6 IS NULL OR agent_id IN (SELECT id FROM agents WHERE owner = ?6)) \
+             ORDER BY taken_unix_ms DESC, id DESC LIMIT ?7"
+        );
+        let before = filter.before.unwrap_or((u64::MAX, SampleId::from_bytes([0xff; 16])));
+        let query = sqlx::query_as::<_, HeartbeatColumns>(AssertSqlSafe(sql))
+            .bind(agent)
+            .bind(bound(filter.since_unix_ms.unwrap_or(0)))
+            .bind(bound(filter.until_unix_ms.unwrap_or(u64::MAX)))
+            .bind(bound(before.0))
+            .bind(before.1.as_bytes().to_vec())
+            .bind(filter.owner.as_ref().map(Name::as_str))
+            .bind(filter.limit.min(REPORT_PAGE_ROWS_MAX));
+        let rows = in_time(query.fetch_all(&self.desk)).await?;
+        let rows = rows.into_iter().map(Row::try_from).collect::<Result<Vec<_>, _>>()?;
+        Ok(named(rows, &self.devices(filter.agent_id, filter.owner.as_ref()).await?))
+    }
+
+    pub(in crate::store) async fn devices(
+        &self,
+        agent: AgentId,
+        owner: Option<&Name>,
+    ) -> Result<Vec<Device>, Error> {
+        let query = sqlx::query_as::<_, DeviceColumns>(
+            "SELECT device_index, name, vendor, memory_total_bytes, first_unix_ms, last_unix_ms FROM devices \
+             WHERE agent_id = ?1 AND (?2 IS NULL OR agent_id IN (SELECT id FROM agents WHERE owner = ?2)) \
+             ORDER BY device_index",
+        );
+        let query = query.bind(agent.as_bytes().as_slice()).bind(owner.map(Name::as_str));
+        in_time(query.fetch_all(&self.desk)).await?.into_iter().map(Device::try_from).collect()
+    }
+
+    pub(in crate::store) async fn engines(
+        &self,
+        agent: AgentId,
+        owner: Option<&Name>,
+    ) -> Result<Vec<EngineReport>, Error> {
+        let found = sqlx::query_as::<_, EngineColumns>(
+            "SELECT engine, kind, version, endpoints, slots FROM engines \
+             WHERE agent_id = ?1 AND (?2 IS NULL OR agent_id IN (SELECT id FROM agents WHERE owner = ?2)) \
+             ORDER BY engine",
+        );
+        let found = found.bind(agent.as_bytes().as_slice()).bind(owner.map(Name::as_str));
+        let models = sqlx::query_as::<_, ModelColumns>(
+            "SELECT engine, name, loaded, size_bytes, context_tokens, modified_unix, digest FROM agent_models \
+             WHERE agent_id = ?1 ORDER BY engine, name",
+        );
+        in_time(async {
+            // Of one moment: an inventory replaces both.
+            let mut read = self.desk.begin().await?;
+            let found = found.fetch_all(&mut *read).await?;
+            let models = models.bind(agent.as_bytes().as_slice()).fetch_all(&mut *read).await?;
+            Ok((found, models))
+        })
+        .await
+        .and_then(|(found, models)| engines(found, models))
+    }
+
+    pub(in crate::store) async fn sweep_offline(
+        &self,
+        now_unix_ms: u64,
+        silent_ms: u64,
+    ) -> Result<u64, Error> {
+        let update =
+            sqlx::query("UPDATE agent_counters SET online = 0 WHERE online = 1 AND taken_unix_ms < ?")
+                .bind(bound(now_unix_ms.saturating_sub(silent_ms)));
+        Ok(in_time(update.execute(&self.ledger)).await?.rows_affected())
+    }
+
+    pub(in crate::store) async fn set_aside(&self, limit: u32) -> Result<Vec<SetAside>, Error> {
+        let query = sqlx::query_as::<_, AsideColumns>(
+            "SELECT topic, partition, record_offset, payload, reason, at_unix_ms FROM set_aside \
+             ORDER BY at_unix_ms DESC, topic, partition, record_offset LIMIT ?",
+        );
+        let rows = in_time(query.bind(limit.min(REPORT_PAGE_ROWS_MAX)).fetch_all(&self.desk)).await?;
+        Ok(rows.into_iter().map(SetAside::from).collect())
+    }
+}
+
+fn bound(unix_ms: u64) -> i64 {
+    i64::try_from(unix_ms).unwrap_or(i64::MAX)
+}
