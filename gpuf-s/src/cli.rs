@@ -9,6 +9,7 @@ mod keys;
 mod migrate;
 mod office;
 mod serve;
+mod stats;
 mod table;
 mod tenants;
 
@@ -74,6 +75,9 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Statistics of agents and devices
+    #[command(subcommand)]
+    Stats(stats::Command),
     /// The configuration
     #[command(subcommand)]
     Config(check::Command),
@@ -129,6 +133,23 @@ pub enum Error {
     /// Nothing to show.
     #[error("there are no certificates in {0} yet; make them with: gpuf-s cert make")]
     NoCertificates(String),
+    /// A day's figures are not what its heartbeats come to.
+    #[error(
+        "{differ} figures of {day} are not what its heartbeats come to; put them right with: \
+             gpuf-s stats rebuild --day {day}"
+    )]
+    FiguresDiffer {
+        /// The day.
+        day: store::Day,
+        /// How many.
+        differ: usize,
+    },
+    /// A day's heartbeats are past their retention.
+    #[error(
+        "the heartbeats of {0} are gone, and its figures with them if they were counted again; \
+             --force does it all the same"
+    )]
+    HeartbeatsGone(store::Day),
     /// The output, the runtime or the signals.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -176,6 +197,7 @@ impl Cli {
             Command::Migrate { dry_run } => {
                 runtime.block_on(migrate::execute(dry_run, &load(Settings::default())?))
             }
+            Command::Stats(command) => runtime.block_on(stats::execute(command, &load(Settings::default())?)),
             Command::Config(command) => check::execute(&command, &load(Settings::default())?),
         }?;
         table::print(&text).map_err(Error::from)
@@ -195,6 +217,7 @@ fn start_log(command: &Command) {
         | Command::Agents(_)
         | Command::Cert(_)
         | Command::Migrate { .. }
+        | Command::Stats(_)
         | Command::Config(_) => "error",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));

@@ -9,7 +9,7 @@ use crate::{
     store::Name,
 };
 
-fn config(folder: &std::path::Path) -> Config {
+pub(super) fn config(folder: &std::path::Path) -> Config {
     let place = Place { data_dir: Some(folder.to_owned()), config: None };
     Config::load(&place, Settings::default(), Environment::default()).unwrap()
 }

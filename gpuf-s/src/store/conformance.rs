@@ -1,5 +1,14 @@
 //! What every store must do, as one function over an opened, empty store.
 
+#[cfg(test)]
+mod agents;
+#[cfg(test)]
+mod days;
+#[cfg(test)]
+mod poison;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
 mod tenants;
 
 use common::{AgentId, Dialect, Endpoint, EngineKind};
@@ -34,6 +43,9 @@ async fn conforms(store: &Store) {
     a_text_that_would_not_read_back_is_refused(store).await;
     rows_of_one_second_have_one_order(store).await;
     revocations_are_found_by_their_time(store).await;
+    samples::conform(store).await;
+    agents::conform(store).await;
+    days::conform(store).await;
 }
 
 #[tokio::test]
@@ -47,11 +59,15 @@ async fn sqlite_conforms() {
 #[tokio::test]
 async fn postgres_conforms() {
     let url = test_services::Postgres::shared().database().await;
-    let database = Database::Postgres(SecretUrl::new(url));
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&database, &DataDir::open(folder.path()).unwrap()).await.unwrap();
+    let store = postgres(&url).await;
     conforms(&store).await;
     store.close().await;
+}
+
+async fn postgres(url: &str) -> Store {
+    let database = Database::Postgres(SecretUrl::new(url.to_owned()));
+    let folder = tempfile::tempdir().unwrap();
+    Store::open(&database, &DataDir::open(folder.path()).unwrap()).await.unwrap()
 }
 
 fn name(text: &str) -> Name {

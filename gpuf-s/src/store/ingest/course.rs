@@ -273,7 +273,7 @@ fn refused(kind: &str, id: &[u8; 16], payload: Vec<u8>, reason: &str) -> SetAsid
         topic: kind.to_owned(),
         partition: REFUSED_PARTITION,
         // Of a usage id the first half is mostly time, the second mostly chance and count.
-        offset: fold(&id[..8]) ^ fold(&id[8..]),
+        offset: fold(&id[..8]).rotate_left(23) ^ fold(&id[8..]),
         payload,
         reason: reason.to_owned(),
         at_unix_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),

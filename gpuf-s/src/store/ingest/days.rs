@@ -103,6 +103,19 @@ impl Days {
     }
 }
 
+#[cfg(test)]
+impl Days {
+    /// As a database takes figures in.
+    pub fn merge(&mut self, more: &Self) {
+        for (key, figures) in &more.agents {
+            AGENT_DAYS.merge(self.agents.entry(*key).or_default(), figures);
+        }
+        for (key, figures) in &more.devices {
+            DEVICE_DAYS.merge(self.devices.entry(*key).or_default(), figures);
+        }
+    }
+}
+
 /// What one row brings to the columns of [`AGENT_DAYS`].
 fn of_row(row: &Row) -> [Option<i64>; AGENT_DAYS.columns.len()] {
     [

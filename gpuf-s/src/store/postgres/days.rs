@@ -12,7 +12,6 @@ use super::{
     Lease, Postgres,
     ingest::{DAY_LOCKS, column},
     partitions,
-    reports::HEARTBEATS,
     statements::statements,
 };
 use crate::store::{
@@ -38,6 +37,10 @@ statements! {
             before_unix_ms = greatest(old.before_unix_ms, excluded.before_unix_ms)";
     PRUNE_DEFAULT = "DELETE FROM heartbeats_default WHERE ctid = ANY(ARRAY(SELECT ctid FROM heartbeats_default \
                      WHERE taken_unix_ms < $1 LIMIT $2))";
+    DAY_ROWS = "SELECT agent_id, taken_unix_ms, id, cpu_millipercent, memory_used_bytes, memory_total_bytes, \
+                disk_used_bytes, disk_total_bytes, network_received_bytes, network_sent_bytes, uptime_s, \
+                received_delta_bytes, sent_delta_bytes, online_ms, devices::text AS devices FROM heartbeats \
+                WHERE taken_unix_ms >= $1 AND taken_unix_ms < $2";
     OWN_DAY = "SELECT pg_advisory_xact_lock($1, $2)";
 }
 
@@ -233,8 +236,7 @@ fn after(filter: &DayFilter) -> (i64, Vec<u8>, i64) {
 }
 
 async fn count(work: &mut PgConnection, day: Day) -> Result<(Days, u64), sqlx::Error> {
-    let sql = format!("{HEARTBEATS} WHERE taken_unix_ms >= $1 AND taken_unix_ms < $2");
-    let query = sqlx::query_as::<_, HeartbeatColumns>(AssertSqlSafe(sql));
+    let query = sqlx::query_as::<_, HeartbeatColumns>(DAY_ROWS);
     let mut rows = query.bind(day.first_unix_ms()).bind(day.end_unix_ms()).fetch(work);
     let (mut days, mut count) = (Days::default(), 0);
     while let Some(row) = rows.try_next().await? {

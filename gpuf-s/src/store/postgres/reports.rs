@@ -1,7 +1,7 @@
 //! What is asked about agents.
 
 use common::{AgentId, EngineReport};
-use sqlx::{AssertSqlSafe, Connection as _};
+use sqlx::Connection as _;
 
 use super::{Lease, Postgres, statements::statements};
 use crate::store::{
@@ -13,11 +13,6 @@ use crate::store::{
         named,
     },
 };
-
-/// Heartbeats as their rows read.
-pub(super) const HEARTBEATS: &str = "SELECT agent_id, taken_unix_ms, id, cpu_millipercent, memory_used_bytes, \
-    memory_total_bytes, disk_used_bytes, disk_total_bytes, network_received_bytes, network_sent_bytes, uptime_s, \
-    received_delta_bytes, sent_delta_bytes, online_ms, devices::text AS devices FROM heartbeats";
 
 statements! {
     REPORTS = "SELECT a.id, a.name, a.owner, a.enrolled_unix, a.revoked_unix, f.at_unix_ms, \
@@ -31,6 +26,13 @@ statements! {
                AND ($6::text IS NULL OR strpos(lower(a.name), $6) > 0 OR strpos(lower(f.name), $6) > 0) \
                AND ($7::text IS NULL OR EXISTS (SELECT 1 FROM jsonb_array_elements(f.labels) l \
                WHERE l ->> 0 = $7 AND l ->> 1 = $8)) ORDER BY a.id LIMIT $9";
+    SAMPLES = "SELECT agent_id, taken_unix_ms, id, cpu_millipercent, memory_used_bytes, memory_total_bytes, \
+               disk_used_bytes, disk_total_bytes, network_received_bytes, network_sent_bytes, uptime_s, \
+               received_delta_bytes, sent_delta_bytes, online_ms, devices::text AS devices FROM heartbeats \
+               WHERE agent_id = $1 AND taken_unix_ms >= $2 AND taken_unix_ms < $3 \
+               AND (taken_unix_ms, id) < ($4, $5) \
+               AND ($6::text IS NULL OR agent_id IN (SELECT id FROM agents WHERE owner = $6)) \
+               ORDER BY taken_unix_ms DESC, id DESC LIMIT $7";
     DEVICES = "SELECT device_index, name, vendor, memory_total_bytes, first_unix_ms, last_unix_ms FROM devices \
                WHERE agent_id = $1 \
                AND ($2::text IS NULL OR agent_id IN (SELECT id FROM agents WHERE owner = $2)) \
@@ -64,14 +66,8 @@ impl Postgres {
     }
 
     pub(in crate::store) async fn samples(&self, filter: &SampleFilter) -> Result<Vec<Sample>, Error> {
-        let sql = format!(
-            "{HEARTBEATS} WHERE agent_id = $1 AND taken_unix_ms >= $2 AND taken_unix_ms < $3 \
-             AND (taken_unix_ms, id) < ($4, $5) \
-             AND ($6::text IS NULL OR agent_id IN (SELECT id FROM agents WHERE owner = $6)) \
-             ORDER BY taken_unix_ms DESC, id DESC LIMIT $7"
-        );
         let before = filter.before.unwrap_or((u64::MAX, SampleId::from_bytes([0xff; 16])));
-        let query = sqlx::query_as::<_, HeartbeatColumns>(AssertSqlSafe(sql))
+        let query = sqlx::query_as::<_, HeartbeatColumns>(SAMPLES)
             .bind(filter.agent_id.as_bytes().as_slice())
             .bind(bound(filter.since_unix_ms.unwrap_or(0)))
             .bind(bound(filter.until_unix_ms.unwrap_or(u64::MAX)))

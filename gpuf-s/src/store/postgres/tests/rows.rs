@@ -10,12 +10,16 @@ use crate::store::{UnixSeconds, postgres::partitions};
 /// Every file with statements, and what it declares.
 const STATEMENTS: &[(&str, &[(&str, &'static str)])] = &[
     ("audit.rs", audit::STATEMENTS),
+    ("days.rs", days::STATEMENTS),
+    ("ingest.rs", ingest::STATEMENTS),
+    ("inventory.rs", inventory::STATEMENTS),
     ("keys.rs", keys::STATEMENTS),
     ("machines.rs", machines::STATEMENTS),
+    ("reports.rs", reports::STATEMENTS),
     ("usage.rs", usage::STATEMENTS),
 ];
-/// Makes tables out of names, which cannot be prepared.
-const WRITES_ITS_OWN: &str = "partitions.rs";
+/// Makes statements out of names of tables and columns, which cannot be prepared without them.
+const WRITES_ITS_OWN: &[&str] = &["days.rs", "partitions.rs"];
 
 #[tokio::test]
 async fn a_real_server_understands_every_statement() {
@@ -48,7 +52,10 @@ fn every_statement_is_declared_where_the_test_finds_it() {
         let code = [before, after].concat();
         for verb in ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "] {
             let stray = code.contains(&format!("\"{verb}"));
-            assert!(!stray || name == WRITES_ITS_OWN, "{name} has a statement outside statements!: {verb}");
+            assert!(
+                !stray || WRITES_ITS_OWN.contains(&&*name),
+                "{name} has a statement outside statements!: {verb}"
+            );
         }
     }
     declaring.sort_unstable();
