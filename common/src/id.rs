@@ -1,4 +1,4 @@
-//! Names of agents and of proxy connections: 128 random bits, written as 32 hex digits.
+//! Names of agents, servers and proxy connections: 128 random bits, written as 32 hex digits.
 
 use std::{fmt, str::FromStr};
 
@@ -85,6 +85,10 @@ macro_rules! id_type {
 id_type! {
     /// Names an agent for as long as its data directory lives; carried in its certificate.
     AgentId
+}
+id_type! {
+    /// Names a server for as long as its process runs, whatever addresses lead to it.
+    ServerId
 }
 id_type! {
     /// Names one proxy connection that the server asked an agent to dial; used once.

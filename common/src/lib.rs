@@ -17,5 +17,5 @@ pub mod workers;
 
 pub use endpoint::{Dialect, Endpoint, EndpointSet};
 pub use engine::{EngineId, EngineKind, EngineReport, ModelReport};
-pub use id::{AgentId, ProxyConnId};
+pub use id::{AgentId, ProxyConnId, ServerId};
 pub use model::ModelName;

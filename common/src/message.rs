@@ -5,12 +5,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, EngineReport, ProxyConnId, engine::ENGINES_MAX};
+use crate::{AgentId, EngineReport, ProxyConnId, ServerId, engine::ENGINES_MAX};
 
 /// The most GPUs in one heartbeat.
 pub const GPUS_MAX: usize = 64;
 /// The most labels of one agent.
 pub const LABELS_MAX: usize = 64;
+/// The most servers that an agent is told of, or holds sessions with.
+pub const SERVERS_MAX: usize = 64;
 /// The longest free text (host name, label, reason), in bytes.
 pub const TEXT_BYTES_MAX: usize = 256;
 /// The largest certificate request or certificate, in bytes.
@@ -80,6 +82,14 @@ pub enum ServerMessage {
         /// Leaf first, DER.
         chain_der: Vec<Vec<u8>>,
     },
+    /// The other servers, in place of those that were told before; sent whenever they change.
+    Servers(Vec<String>),
+    /// The login named this very server among those that the agent holds sessions with: it came by
+    /// another address of it. The session ends, and the one that lives goes on.
+    SameServer {
+        /// Which one.
+        server: ServerId,
+    },
 }
 
 /// What a proxy connection is for.
@@ -110,6 +120,9 @@ pub struct Login {
     pub location: Option<String>,
     /// Engines at the time of login.
     pub engines: Vec<EngineReport>,
+    /// Servers that this agent holds sessions with at the time of login, so that two addresses of one
+    /// server do not become two sessions that supersede each other.
+    pub servers: Vec<ServerId>,
 }
 
 /// What the server tells an agent that it accepted.
@@ -127,6 +140,8 @@ pub struct Welcome {
     pub proxy_port: u16,
     /// Other servers to hold sessions with, as `host:port` of their control ports.
     pub servers: Vec<String>,
+    /// The server itself, whatever address led to it.
+    pub server: ServerId,
 }
 
 /// How a host and its GPUs are.
@@ -239,6 +254,10 @@ fn short(text: &str) -> bool {
     text.len() <= TEXT_BYTES_MAX
 }
 
+fn bounded_servers(servers: &[String]) -> bool {
+    servers.len() <= SERVERS_MAX && servers.iter().all(|server| short(server))
+}
+
 fn bounded_engines(engines: &[EngineReport]) -> bool {
     engines.len() <= ENGINES_MAX && engines.iter().all(EngineReport::is_bounded)
 }
@@ -251,6 +270,7 @@ impl Bounded for Login {
             && self.labels.len() <= LABELS_MAX
             && self.labels.iter().all(|(key, value)| short(key) && short(value))
             && bounded_engines(&self.engines)
+            && self.servers.len() <= SERVERS_MAX
     }
 }
 
@@ -276,16 +296,15 @@ impl Bounded for AgentMessage {
 impl Bounded for ServerMessage {
     fn is_bounded(&self) -> bool {
         match self {
-            Self::Welcome(welcome) => {
-                welcome.servers.len() <= 64
-                    && welcome.servers.iter().all(|server| short(server))
-                    && short(&welcome.version)
-            }
+            Self::Welcome(welcome) => bounded_servers(&welcome.servers) && short(&welcome.version),
+            Self::Servers(servers) => bounded_servers(servers),
             Self::Refused { reason } => short(reason),
             Self::Certificate { chain_der } => bounded_chain(chain_der),
-            Self::RequestNewProxyConn { .. } | Self::Ping { .. } | Self::Drain { .. } | Self::Superseded => {
-                true
-            }
+            Self::RequestNewProxyConn { .. }
+            | Self::Ping { .. }
+            | Self::Drain { .. }
+            | Self::Superseded
+            | Self::SameServer { .. } => true,
         }
     }
 }

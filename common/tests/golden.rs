@@ -7,11 +7,12 @@
 use std::{fmt::Debug, fmt::Write as _, fs, path::PathBuf};
 
 use common::{
-    AgentId, Endpoint, EndpointSet, EngineKind, EngineReport, ModelReport, ProxyConnId, codec,
+    AgentId, Endpoint, EndpointSet, EngineKind, EngineReport, ModelReport, ProxyConnId, ServerId, codec,
     engine::{ENGINES_MAX, MODELS_PER_ENGINE_MAX, SLOTS_MAX},
     message::{
         AgentMessage, Bounded, CERTIFICATE_BYTES_MAX, Enrol, Enrolled, GPUS_MAX, GpuSample, Heartbeat,
-        HostSample, LABELS_MAX, Login, NewProxyConn, ProxyMode, ServerMessage, TEXT_BYTES_MAX, Welcome,
+        HostSample, LABELS_MAX, Login, NewProxyConn, ProxyMode, SERVERS_MAX, ServerMessage, TEXT_BYTES_MAX,
+        Welcome,
     },
     model::MODEL_NAME_BYTES_MAX,
     tunnel,
@@ -57,6 +58,7 @@ fn assert_block(name: &str, expected: &str) {
 }
 
 const AGENT: AgentId = AgentId::from_bytes([0xa1; 16]);
+const SERVER: ServerId = ServerId::from_bytes([0x5e; 16]);
 const CONNECTION: ProxyConnId = ProxyConnId::from_bytes([0xc2; 16]);
 
 fn engine() -> EngineReport {
@@ -90,6 +92,7 @@ fn login() -> Login {
         labels: vec![("room".into(), "attic".into())],
         location: Some("52.52,13.40".into()),
         engines: vec![engine()],
+        servers: vec![SERVER],
     }
 }
 
@@ -142,6 +145,7 @@ fn server_messages() -> Vec<ServerMessage> {
             dead_after_ms: 25_000,
             proxy_port: 17_001,
             servers: vec!["b.example:17000".into()],
+            server: SERVER,
         }),
         ServerMessage::Refused { reason: "removed".into() },
         ServerMessage::RequestNewProxyConn { proxy_conn_id: CONNECTION, mode: ProxyMode::Multiplexed },
@@ -151,6 +155,8 @@ fn server_messages() -> Vec<ServerMessage> {
         ServerMessage::Drain { deadline_ms: 600_000 },
         ServerMessage::Superseded,
         ServerMessage::Certificate { chain_der: vec![vec![0x30, 0x00]] },
+        ServerMessage::Servers(vec!["b.example:17000".into(), "[2001:db8::1]:17000".into()]),
+        ServerMessage::SameServer { server: SERVER },
     ]
 }
 
@@ -177,6 +183,8 @@ const fn server_index(message: &ServerMessage) -> u8 {
         ServerMessage::Drain { .. } => 4,
         ServerMessage::Superseded => 5,
         ServerMessage::Certificate { .. } => 6,
+        ServerMessage::Servers(_) => 7,
+        ServerMessage::SameServer { .. } => 8,
     }
 }
 
@@ -256,7 +264,7 @@ fn every_variant_has_an_instance() {
     let agent: std::collections::BTreeSet<_> = agent_messages().iter().map(agent_index).collect();
     let server: std::collections::BTreeSet<_> = server_messages().iter().map(server_index).collect();
     assert!(agent.into_iter().eq(0..=agent_index(&AgentMessage::RenewCertificate { request_der: vec![] })));
-    assert!(server.into_iter().eq(0..=server_index(&ServerMessage::Certificate { chain_der: vec![] })));
+    assert!(server.into_iter().eq(0..=server_index(&ServerMessage::SameServer { server: SERVER })));
 }
 
 #[test]
@@ -289,6 +297,7 @@ fn the_page_names_the_bounds_of_every_message() {
         ("a model's name, bytes", MODEL_NAME_BYTES_MAX),
         ("labels of an agent", LABELS_MAX),
         ("GPUs of a heartbeat", GPUS_MAX),
+        ("servers that are told, or held sessions with", SERVERS_MAX),
         ("a free text (name, version, label, place, reason, token, server), bytes", TEXT_BYTES_MAX),
         ("a certificate or certificate request, bytes", CERTIFICATE_BYTES_MAX),
     ];

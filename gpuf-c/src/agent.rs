@@ -1,18 +1,21 @@
 //! The run loop: discover, connect to every server, serve, drain.
 
-use std::{collections::HashSet, time::Duration};
+mod servers;
+
+use std::time::Duration;
 
 use common::message::Login;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::time::timeout;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
     bounded::shortened,
     config::AgentConfig,
-    control::{self, Backoff, Context, Notices},
+    control::{Context, Server, Sessions},
     engine::Engines,
-    identity::Identity,
+    identity::Membership,
+    telemetry::Pulse,
     tunnel::Tunnel,
 };
 
@@ -20,8 +23,6 @@ use crate::{
 const DRAIN_MAX: Duration = Duration::from_secs(600);
 /// The first look at the engines delays the login at most this long.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
-/// Servers that one agent holds sessions with.
-const SERVERS_MAX: usize = 64;
 
 /// Why the agent cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -44,16 +45,21 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     let _ = timeout(FIRST_LOOK, engines.looked()).await;
     let tunnel = Tunnel::new(engines.clone(), config.workers)?;
     let done = CancellationToken::new();
+    let pulse = Pulse::default();
+    tasks.spawn(pulse.clone().run(watching.clone()));
     let context = Context {
         engines,
         tunnel: tunnel.clone(),
         login: login(&config),
-        data_dir: config.data_dir,
-        proxy_port: config.proxy_port,
+        pulse,
+        sessions: Sessions::default(),
         drain: shutdown.clone(),
         done: done.clone(),
     };
-    let servers = tasks.spawn(keep_sessions(context, config.identities, shutdown.clone()));
+    let joined = config.identities.into_iter().map(|identity| {
+        Server::joined(Membership::new(identity, config.data_dir.clone()), config.proxy_port)
+    });
+    let servers = tasks.spawn(servers::keep_sessions(context, joined.collect(), shutdown.clone()));
     shutdown.cancelled().await;
     info!(requests = tunnel.streams(), "draining");
     if timeout(DRAIN_MAX, tunnel.drain()).await.is_err() {
@@ -74,73 +80,6 @@ fn login(config: &AgentConfig) -> Login {
         labels: config.labels.clone(),
         location: config.location.clone(),
         engines: Vec::new(),
+        servers: Vec::new(),
     }
-}
-
-/// One task per server: those that were joined, and those that they tell of.
-async fn keep_sessions(context: Context, identities: Vec<Identity>, shutdown: CancellationToken) {
-    let mut known: HashSet<String> = HashSet::new();
-    let (others, mut told) = mpsc::channel::<control::Told>(16);
-    let sessions = TaskTracker::new();
-    let start = |identity: Identity| {
-        sessions.spawn(keep_session(context.clone(), identity, others.clone(), shutdown.clone()));
-    };
-    for identity in identities {
-        known.insert(identity.server().to_owned());
-        start(identity);
-    }
-    loop {
-        tokio::select! {
-            Some((identity, servers)) = told.recv() => {
-                for server in servers {
-                    if known.len() < SERVERS_MAX && known.insert(server.clone()) {
-                        start(identity.clone().moved_to(server));
-                    }
-                }
-            }
-            () = context.done.cancelled() => break,
-        }
-    }
-    sessions.close();
-    sessions.wait().await;
-}
-
-async fn keep_session(
-    context: Context,
-    mut identity: Identity,
-    others: mpsc::Sender<control::Told>,
-    shutdown: CancellationToken,
-) {
-    let mut backoff = Backoff::default();
-    // Sessions whose server is going away; each ends when its server closes it.
-    let leaving = TaskTracker::new();
-    loop {
-        let notices = Notices { others: others.clone(), moved: CancellationToken::new() };
-        let moved = notices.moved.clone();
-        let mut session = leaving.spawn(control::serve(context.clone(), identity.clone(), notices));
-        let lived = tokio::select! {
-            ended = &mut session => {
-                let Ok(ended) = ended else { return };
-                warn!(server = identity.server(), reason = %ended.error, "no session");
-                identity = ended.identity;
-                ended.lived
-            }
-            () = moved.cancelled() => None,
-        };
-        if shutdown.is_cancelled() {
-            break;
-        }
-        let wait = backoff.next(lived, random());
-        info!(server = identity.server(), in_ms = wait.as_millis(), "connecting again");
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = shutdown.cancelled() => break,
-        }
-    }
-    leaving.close();
-    leaving.wait().await;
-}
-
-fn random() -> u64 {
-    getrandom::u64().unwrap_or(u64::MAX / 2)
 }

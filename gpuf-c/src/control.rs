@@ -1,6 +1,7 @@
 //! The control session: logs in, reports, and dials proxy connections when asked.
 
 mod backoff;
+mod sessions;
 mod wire;
 
 use std::{
@@ -9,7 +10,8 @@ use std::{
 };
 
 use common::{
-    message::{AgentMessage, Login, ProxyMode, Welcome},
+    ServerId,
+    message::{AgentMessage, Heartbeat, Login, ProxyMode, Welcome},
     session::{AgentEvent, AgentSession, Violation},
     tunnel::{ALPN_CONTROL, ALPN_PROXY},
 };
@@ -19,13 +21,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub use backoff::Backoff;
+pub use sessions::Sessions;
 
 use crate::{
     engine::Engines,
-    identity::{self, Identity, Renewal},
-    telemetry::Sampler,
+    identity::{self, Identity, Membership, Renewal},
+    telemetry::{Pulse, Samples},
     tunnel::{Link, Tunnel, connector, tune},
 };
+use sessions::Place;
 use wire::Wire;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,6 +63,9 @@ pub enum Error {
     /// Another process with the same identity took over.
     #[error("another process with this identity has connected; two agents cannot share a data directory")]
     Superseded,
+    /// Another address has led to this server before.
+    #[error("this address leads to a server that another session is held with")]
+    SameServer(ServerId),
     /// Certificate, key or address cannot be used.
     #[error("{0}")]
     Identity(#[from] identity::Error),
@@ -71,20 +78,45 @@ pub struct Context {
     pub engines: Engines,
     /// How.
     pub tunnel: Tunnel,
-    /// What is told at login; engines are filled in.
+    /// What is told at login; engines and servers are filled in.
     pub login: Login,
-    /// Where identities are kept.
-    pub data_dir: std::path::PathBuf,
-    /// The proxy port, in place of the one that the server names.
-    pub proxy_port: Option<u16>,
+    /// How this host is.
+    pub pulse: Pulse,
+    /// The sessions that live.
+    pub sessions: Sessions,
     /// The agent is leaving.
     pub drain: CancellationToken,
     /// The agent has left.
     pub done: CancellationToken,
 }
 
-/// Further servers to hold sessions with, and the identity that they know.
-pub type Told = (Identity, Vec<String>);
+/// A server to hold a session with.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Who this agent is there.
+    pub membership: Membership,
+    /// `host:port` of its control port.
+    pub address: String,
+    /// The proxy port, in place of the one that it names.
+    pub proxy_port: Option<u16>,
+    /// Whether it was joined, and not told of by another.
+    pub joined: bool,
+}
+
+impl Server {
+    /// The one that was joined.
+    #[must_use]
+    pub fn joined(membership: Membership, proxy_port: Option<u16>) -> Self {
+        let address = membership.joined().to_owned();
+        Self { membership, address, proxy_port, joined: true }
+    }
+
+    /// Another one of the same gateway: a port that was given for one of them says nothing about it.
+    #[must_use]
+    pub const fn told(membership: Membership, address: String) -> Self {
+        Self { membership, address, proxy_port: None, joined: false }
+    }
+}
 
 /// How far a session came before it ended.
 #[derive(Debug)]
@@ -93,81 +125,63 @@ pub struct Ended {
     pub error: Error,
     /// How long it was welcome.
     pub lived: Option<Duration>,
-    /// As it is after a renewal.
-    pub identity: Identity,
 }
 
-/// Whom a session tells of what concerns other sessions.
-#[derive(Debug, Clone)]
-pub struct Notices {
-    /// Hears of further servers.
-    pub others: mpsc::Sender<Told>,
-    /// Cancelled when the server is going away: a session with its successor is due, while streams
-    /// that run here go on to their end.
-    pub moved: CancellationToken,
-}
-
-/// One session with the server of `identity`, to its end.
-pub async fn serve(context: Context, identity: Identity, notices: Notices) -> Ended {
-    let before = identity.clone();
-    let mut session = match Session::open(&context, identity).await {
+/// One session with `server`, to its end. `moved` is cancelled when the server is going away: a session
+/// with its successor is due, while streams that run here go on to their end.
+pub async fn serve(context: Context, server: Server, moved: CancellationToken) -> Ended {
+    let mut session = match Session::open(&context, &server).await {
         Ok(session) => session,
-        Err(error) => return Ended { error, lived: None, identity: before },
+        Err(error) => return Ended { error, lived: None },
     };
-    let error = match session.run(&notices).await {
+    let error = match session.run(&moved).await {
         Ok(()) => Error::Closed,
         Err(error) => error,
     };
-    Ended { error, lived: session.welcomed.map(|since| since.elapsed()), identity: session.identity }
+    Ended { error, lived: session.welcomed.as_ref().map(|welcomed| welcomed.since.elapsed()) }
 }
 
 struct Session<'a> {
     context: &'a Context,
-    identity: Identity,
+    server: &'a Server,
     wire: Wire,
     rules: AgentSession,
     engines: Engines,
-    link: Option<Arc<Link>>,
     renewal: Option<Renewal>,
-    welcomed: Option<Instant>,
-    heartbeat_every: Duration,
-    host: String,
+    welcomed: Option<Welcomed>,
+}
+
+/// What a session has from its welcome on.
+struct Welcomed {
+    since: Instant,
+    place: Place,
+    samples: Samples,
+    proxy: String,
+    linked: Arc<Identity>,
+    link: Arc<Link>,
 }
 
 impl<'a> Session<'a> {
-    async fn open(context: &'a Context, identity: Identity) -> Result<Self, Error> {
-        let name = identity::server_name(identity.server())?;
-        let config = identity.tls(ALPN_CONTROL)?;
+    async fn open(context: &'a Context, server: &'a Server) -> Result<Self, Error> {
+        let name = identity::server_name(&server.address)?;
+        let config = server.membership.identity().tls(ALPN_CONTROL)?;
         let dial = async {
-            let tcp = TcpStream::connect(identity.server()).await?;
+            let tcp = TcpStream::connect(&server.address).await?;
             tune(&tcp);
             TlsConnector::from(Arc::new(config)).connect(name, tcp).await
         };
         let stream = timeout(CONNECT_TIMEOUT, dial).await.map_err(|_| Error::Timeout)??;
         let engines = context.engines.clone();
-        let login = Login { engines: engines.reports(), ..context.login.clone() };
+        let servers = context.sessions.held_for(server);
+        let login = Login { engines: engines.reports(), servers, ..context.login.clone() };
         let (rules, first) = AgentSession::new(login, Instant::now());
         let mut wire = Wire::new(stream);
         wire.send(&first).await?;
-        let host = identity.server().rsplit_once(':').map_or("", |(host, _)| host).to_owned();
-        Ok(Self {
-            context,
-            identity,
-            wire,
-            rules,
-            engines,
-            link: None,
-            renewal: None,
-            welcomed: None,
-            heartbeat_every: Duration::from_secs(3600),
-            host,
-        })
+        Ok(Self { context, server, wire, rules, engines, renewal: None, welcomed: None })
     }
 
-    async fn run(&mut self, notices: &Notices) -> Result<(), Error> {
+    async fn run(&mut self, moved: &CancellationToken) -> Result<(), Error> {
         let (replies, mut queue) = mpsc::channel(REPLIES_MAX);
-        let (samples, mut sampled) = mpsc::channel(1);
-        let mut heartbeat = tokio::time::interval(Duration::from_secs(3600));
         let mut renewal = tokio::time::interval(RENEWAL_EVERY);
         let mut draining = false;
         loop {
@@ -180,16 +194,14 @@ impl<'a> Session<'a> {
                         self.wire.send(&answer).await?;
                     }
                     if let Some(event) = event {
-                        self.act(event, &replies, notices)?;
-                        if heartbeat.period() != self.heartbeat_every {
-                            heartbeat = tokio::time::interval(self.heartbeat_every);
-                        }
+                        self.act(event, &replies, moved)?;
                     }
                 }
                 Some(reply) = queue.recv() => self.wire.send(&reply).await?,
                 () = self.engines.changed(), if live => self.report().await?,
-                _ = heartbeat.tick(), if live => take_sample(samples.clone()),
-                Some(sample) = sampled.recv() => self.wire.send(&AgentMessage::Heartbeat(sample)).await?,
+                sample = next_sample(&mut self.welcomed) => {
+                    self.wire.send(&AgentMessage::Heartbeat((*sample).clone())).await?;
+                }
                 _ = renewal.tick(), if live => self.ask_for_renewal().await?,
                 () = tokio::time::sleep_until(due) => self.rules.tick(Instant::now())?,
                 () = self.context.drain.cancelled(), if live && !draining => {
@@ -208,47 +220,72 @@ impl<'a> Session<'a> {
         &mut self,
         event: AgentEvent,
         replies: &mpsc::Sender<AgentMessage>,
-        notices: &Notices,
+        moved: &CancellationToken,
     ) -> Result<(), Error> {
         match event {
-            AgentEvent::Welcomed(welcome) => self.welcome(welcome, &notices.others)?,
+            AgentEvent::Welcomed(welcome) => self.welcome(welcome)?,
             AgentEvent::Refused { reason } => return Err(Error::Refused(reason)),
-            AgentEvent::Dial { proxy_conn_id, mode } => self.dial(proxy_conn_id, mode, replies),
+            AgentEvent::Dial { proxy_conn_id, mode } => self.dial(proxy_conn_id, mode, replies)?,
             AgentEvent::Drain { deadline } => {
-                info!(
-                    server = self.identity.server(),
-                    deadline_s = deadline.as_secs(),
-                    "the server is going away"
-                );
-                notices.moved.cancel();
+                let deadline_s = deadline.as_secs();
+                info!(server = self.server.address, deadline_s, "the server is going away");
+                moved.cancel();
             }
             AgentEvent::Superseded => return Err(Error::Superseded),
+            AgentEvent::SameServer(id) => return Err(Error::SameServer(id)),
             AgentEvent::Certificate { chain_der } => self.take_certificate(chain_der),
+            AgentEvent::Servers(others) => {
+                if let Some(welcomed) = &self.welcomed {
+                    debug!(server = self.server.address, ?others, "told of the other servers");
+                    welcomed.place.set_others(others);
+                }
+            }
         }
         Ok(())
     }
 
-    fn welcome(&mut self, welcome: Welcome, others: &mpsc::Sender<Told>) -> Result<(), Error> {
-        let port = self.context.proxy_port.unwrap_or(welcome.proxy_port);
-        let link = Link {
-            address: format!("{}:{port}", self.host),
-            name: identity::server_name(self.identity.server())?,
-            connector: connector(self.identity.tls(ALPN_PROXY)?),
-        };
-        self.link = Some(Arc::new(link));
-        self.welcomed = Some(Instant::now());
-        self.heartbeat_every = Duration::from_millis(welcome.heartbeat_every_ms.max(500).into());
-        info!(server = self.identity.server(), version = welcome.version, "connected");
-        if !welcome.servers.is_empty() {
-            let _ = others.try_send((self.identity.clone(), welcome.servers));
-        }
+    fn welcome(&mut self, welcome: Welcome) -> Result<(), Error> {
+        let port = self.server.proxy_port.unwrap_or(welcome.proxy_port);
+        let host = self.server.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let proxy = format!("{host}:{port}");
+        let every = Duration::from_millis(welcome.heartbeat_every_ms.max(500).into());
+        info!(server = self.server.address, version = welcome.version, id = %welcome.server.short(), "connected");
+        let linked = self.server.membership.identity();
+        self.welcomed = Some(Welcomed {
+            since: Instant::now(),
+            place: self.context.sessions.enter(self.server, welcome.server, welcome.servers),
+            samples: self.context.pulse.every(every),
+            link: Arc::new(self.link(&linked, &proxy)?),
+            linked,
+            proxy,
+        });
         Ok(())
     }
 
-    fn dial(&self, id: common::ProxyConnId, mode: ProxyMode, replies: &mpsc::Sender<AgentMessage>) {
-        if let Some(link) = &self.link {
-            self.context.tunnel.dial(link, id, mode, replies);
+    fn link(&self, identity: &Identity, proxy: &str) -> Result<Link, Error> {
+        Ok(Link {
+            address: proxy.to_owned(),
+            name: identity::server_name(&self.server.address)?,
+            connector: connector(identity.tls(ALPN_PROXY)?),
+        })
+    }
+
+    fn dial(
+        &mut self,
+        id: common::ProxyConnId,
+        mode: ProxyMode,
+        replies: &mpsc::Sender<AgentMessage>,
+    ) -> Result<(), Error> {
+        let Some(mut welcomed) = self.welcomed.take() else { return Ok(()) };
+        let identity = self.server.membership.identity();
+        // A session outlives the certificate that it began with: what it dials later needs the renewed one.
+        if !Arc::ptr_eq(&identity, &welcomed.linked) {
+            welcomed.link = Arc::new(self.link(&identity, &welcomed.proxy)?);
+            welcomed.linked = identity;
         }
+        self.context.tunnel.dial(&welcomed.link, id, mode, replies);
+        self.welcomed = Some(welcomed);
+        Ok(())
     }
 
     async fn report(&mut self) -> Result<(), Error> {
@@ -258,10 +295,8 @@ impl<'a> Session<'a> {
     }
 
     async fn ask_for_renewal(&mut self) -> Result<(), Error> {
-        if !self.identity.needs_renewal(std::time::SystemTime::now()) {
-            return Ok(());
-        }
-        let renewal = self.identity.renewal_request()?;
+        let due = self.server.membership.renewal_due(std::time::SystemTime::now(), Instant::now())?;
+        let Some(renewal) = due else { return Ok(()) };
         let request_der = renewal.request_der.clone();
         self.renewal = Some(renewal);
         self.wire.send(&AgentMessage::RenewCertificate { request_der }).await
@@ -269,26 +304,17 @@ impl<'a> Session<'a> {
 
     fn take_certificate(&mut self, chain_der: Vec<Vec<u8>>) {
         let Some(renewal) = self.renewal.take() else { return };
-        let renewed = self.identity.renewed(renewal, chain_der).and_then(|identity| {
-            identity.save(&self.context.data_dir)?;
-            Ok(identity)
-        });
-        match renewed {
-            Ok(identity) => {
-                self.identity = identity;
-                info!("the certificate was renewed");
-            }
+        match self.server.membership.renew(renewal, chain_der) {
+            Ok(()) => info!("the certificate was renewed"),
             Err(error) => warn!(%error, "the certificate was not renewed"),
         }
     }
 }
 
-/// Samples on a thread that may block, one at a time.
-fn take_sample(samples: mpsc::Sender<common::message::Heartbeat>) {
-    static SAMPLER: std::sync::Mutex<Option<Sampler>> = std::sync::Mutex::new(None);
-    tokio::task::spawn_blocking(move || {
-        let Ok(mut sampler) = SAMPLER.try_lock() else { return };
-        let sample = sampler.get_or_insert_with(Sampler::new).sample();
-        let _ = samples.try_send(sample);
-    });
+/// For ever without a welcome.
+async fn next_sample(welcomed: &mut Option<Welcomed>) -> Arc<Heartbeat> {
+    match welcomed {
+        Some(welcomed) => welcomed.samples.next().await,
+        None => std::future::pending().await,
+    }
 }

@@ -2,6 +2,7 @@
 
 mod enrol;
 mod files;
+mod membership;
 
 use std::{
     fmt, io,
@@ -21,6 +22,7 @@ use rustls::{
 
 pub use enrol::enrol;
 pub use files::authority;
+pub use membership::Membership;
 
 /// Why an identity cannot be had.
 #[derive(Debug, thiserror::Error)]

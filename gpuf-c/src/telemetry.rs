@@ -4,10 +4,13 @@ mod amd;
 mod gpu;
 mod host;
 mod nvidia;
+mod pulse;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::message::{GPUS_MAX, Heartbeat};
+
+pub use pulse::{Pulse, Samples};
 
 use gpu::Gpus;
 use host::Host;

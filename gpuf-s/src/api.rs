@@ -10,8 +10,8 @@ mod v1;
 mod docs;
 mod openapi;
 
-mod presence;
-mod roster;
+mod listing;
+mod whereabouts;
 
 mod caller;
 mod envelope;
@@ -19,11 +19,12 @@ mod error;
 mod extract;
 mod fleet;
 mod gate;
+mod hex;
 mod listener;
 mod moment;
 
-pub use fleet::{AgentView, EngineView, Fleet, HeartbeatView, ModelView};
-pub use roster::listed as agents_listed;
+pub use fleet::{AgentView, EngineView, Fleet, HeartbeatView, ModelView, ServerView};
+pub use listing::listed as agents_listed;
 pub use routes::{Access, ROUTES, Route};
 
 use std::{net::SocketAddr, sync::Arc};
@@ -98,11 +99,11 @@ impl Api {
     }
 
     /// The desk at which a caller's deeds are done, within what they reach.
-    async fn desk(&self, caller: &Caller) -> Desk {
+    fn desk(&self, caller: &Caller) -> Desk {
         Desk {
             store: self.store.clone(),
             authenticator: Some(self.authenticator.clone()),
-            join: presence::join_point(self).await,
+            join: whereabouts::join_point(self),
             actor: caller.actor(),
             scope: caller.scope.clone(),
         }

@@ -23,6 +23,7 @@ use tracing::{debug, info};
 use crate::{
     auth::Ca,
     registry::Registry,
+    roster::Roster,
     store::{Name, Store},
     tunnel::Pairing,
 };
@@ -52,6 +53,9 @@ pub enum Error {
     /// This agent's certificate was revoked.
     #[error("the agent is revoked")]
     Revoked,
+    /// The agent has a session here already, by another address.
+    #[error("it came by a second address of this server")]
+    SameServer,
     /// The peer closed.
     #[error("closed by the agent")]
     Closed,
@@ -83,6 +87,8 @@ pub struct Control {
 pub struct Shared {
     /// Where agents are entered.
     pub registry: Registry,
+    /// The other servers.
+    pub roster: Roster,
     /// For tunnels.
     pub pairing: Pairing,
     /// Issues certificates.
@@ -95,7 +101,7 @@ pub struct Shared {
     pub timers: ServerTimers,
     /// For an agent to dial.
     pub dial_timeout: Duration,
-    /// Told to every agent; the epoch is filled in.
+    /// Told to every agent; the epoch and the other servers are filled in.
     pub welcome: Welcome,
     /// Agents up to which proxy connections are opened at login.
     pub warm_agents_max: usize,

@@ -17,6 +17,7 @@ pub mod tunnel;
 pub mod auth;
 pub mod balance;
 pub mod registry;
+pub mod roster;
 
 pub mod bus;
 pub mod data_dir;

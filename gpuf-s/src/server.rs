@@ -11,6 +11,7 @@ use std::{
 };
 
 use common::{
+    ServerId,
     message::Welcome,
     session::ServerTimers,
     tls,
@@ -32,7 +33,8 @@ use crate::{
     net,
     public::{self, Door, PerAddress, PublicTls},
     registry::Registry,
-    store::{self, Store, UnixSeconds},
+    roster::Roster,
+    store::{self, ServerRow, Store, UnixSeconds},
     telemetry::{Metrics, UsageWriter},
     tunnel::{self, Pairing},
 };
@@ -166,7 +168,8 @@ impl Server {
         let store = Store::open(&config.state.database, &data).await?;
         let advertised = config.advertise.as_ref().map(crate::config::Host::as_str);
         let own = config.proxy_certificate.as_ref();
-        let ca = Arc::new(Ca::open(&data, advertised, own, UnixSeconds::now())?);
+        let place = ca::Place { data: &data, shared: config.state.authority_dir.as_deref() };
+        let ca = Arc::new(Ca::open(place, advertised, own, UnixSeconds::now())?);
         let sockets = Sockets::bind(&config)?;
         let addresses = sockets.addresses(&config);
         let workers = Arc::new(Workers::start("worker", config.workers).map_err(Error::Workers)?);
@@ -175,6 +178,7 @@ impl Server {
         let (usage, scribe) = UsageWriter::new(store.clone());
         let metrics = Metrics::default();
         let registry = Registry::default();
+        let roster = Roster::new(own_row(&config, &addresses, &ca)?);
         let pairing = Pairing::default();
         let tokens = <[CancellationToken; 4]>::default();
         let [lame, drain, ended, closing] = tokens;
@@ -197,13 +201,14 @@ impl Server {
         });
         let control = Control::new(control::Shared {
             registry: registry.clone(),
+            roster: roster.clone(),
             pairing: pairing.clone(),
             ca: ca.clone(),
             store: store.clone(),
             tls: control_tls(&ca)?,
             timers: session_timers(&limits),
             dial_timeout: limits.proxy_dial,
-            welcome: welcome(&limits, addresses.proxy.port()),
+            welcome: welcome(&limits, addresses.proxy.port(), &roster),
             warm_agents_max: WARM_AGENTS_MAX,
             drain: limits.drain_stream,
             ended: ended.clone(),
@@ -224,7 +229,11 @@ impl Server {
                 control: net::advertised(config.advertise.as_ref(), addresses.control),
                 fingerprint: ca.fingerprint(),
             }),
-            fleet: Arc::new(fleet::View { registry: registry.clone(), lame: lame.clone() }),
+            fleet: Arc::new(fleet::View {
+                registry: registry.clone(),
+                roster: roster.clone(),
+                lame: lame.clone(),
+            }),
             metrics,
             usage: Some(usage),
             address: addresses.api,
@@ -241,6 +250,10 @@ impl Server {
                 let _ = snapshots_end.run_until_cancelled(snapshots.keep_snapshot()).await;
             }),
         ];
+        if config.state.database.is_shared() {
+            let (store, registry) = (store.clone(), registry.clone());
+            rooms.push(tokio::spawn(roster.run(store, registry, lame.clone(), ended.clone())));
+        }
         rooms.extend(public_tls.map(|tls| tokio::spawn(tls.watch(drain.clone()))));
         for (worker, listener) in sockets.public.into_iter().enumerate() {
             let door = Door { shared: shared.clone(), worker };
@@ -358,7 +371,25 @@ const fn session_timers(limits: &crate::config::Limits) -> ServerTimers {
     ServerTimers { login: limits.first_byte, ping_every: limits.ping_every, dead_after: limits.session_dead }
 }
 
-fn welcome(limits: &crate::config::Limits, proxy_port: u16) -> Welcome {
+/// This server as the others see it.
+fn own_row(config: &Config, addresses: &Addresses, ca: &Ca) -> Result<ServerRow, Error> {
+    let at = |address| net::advertised(config.advertise.as_ref(), address);
+    let id = ServerId::random().map_err(ca::Error::Random)?;
+    Ok(ServerRow {
+        id: *id.as_bytes(),
+        name: at(addresses.control),
+        version: env!("CARGO_PKG_VERSION").into(),
+        control: at(addresses.control),
+        public: at(addresses.public),
+        api: at(addresses.api),
+        fingerprint: ca.kinship(),
+        started: UnixSeconds::now(),
+        seen_unix_ms: 0,
+        agents: Vec::new(),
+    })
+}
+
+fn welcome(limits: &crate::config::Limits, proxy_port: u16, roster: &Roster) -> Welcome {
     let millis = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
     Welcome {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -367,6 +398,7 @@ fn welcome(limits: &crate::config::Limits, proxy_port: u16) -> Welcome {
         dead_after_ms: millis(limits.session_dead),
         proxy_port,
         servers: Vec::new(),
+        server: roster.id(),
     }
 }
 

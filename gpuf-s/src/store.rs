@@ -8,6 +8,7 @@ mod ingest;
 mod reports;
 mod rows;
 mod samples;
+mod servers;
 mod tenants;
 mod usage;
 
@@ -33,8 +34,9 @@ pub use samples::{
     Batch, DeviceSample, Inventory, Offset, REFUSED_PARTITION, SET_ASIDE_BYTES_MAX, Sample, SampleId,
     SetAside, Stored,
 };
+pub use servers::{Presence, PresentAgent, ServerRow};
 pub use tenants::{
-    AgentEdit, AgentEntry, Among, CatalogueFilter, KnownModel, OwnedKey, RosterFilter, Scope, Shown,
+    AgentEdit, AgentEntry, Among, CatalogueFilter, EntryFilter, KnownModel, OwnedKey, Scope, Shown,
     TenantRow, UsageBy, UsageGroup, UsageSeen, UsageSum,
 };
 pub use usage::{Outcome, UsageFilter, UsageRecord};
@@ -110,6 +112,14 @@ pub enum Database {
     Postgres(SecretUrl),
 }
 
+impl Database {
+    /// Whether other servers may use it too.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        matches!(self, Self::Postgres(_))
+    }
+}
+
 /// Handle of an open store; clones share it.
 #[derive(Debug, Clone)]
 pub enum Store {
@@ -173,6 +183,16 @@ delegate! {
     agent(id: AgentId) -> Option<AgentRow>;
     /// Revokes an agent; whether there is one.
     revoke_agent(id: AgentId, now: UnixSeconds) -> bool;
+    /// The agents that were revoked at or after a point in time.
+    agents_revoked_since(at: UnixSeconds) -> Vec<AgentId>;
+    /// Writes a server's row, in place of the one that it has, and drops rows that are a day old.
+    put_server(server: &ServerRow) -> ();
+    /// Writes that a server lives and is otherwise as its row says; whether it has one.
+    touch_server(id: [u8; 16], seen_unix_ms: u64) -> bool;
+    /// The servers that were seen at or after a point in time, by name.
+    servers(since_unix_ms: u64) -> Vec<ServerRow>;
+    /// Removes a server's row, if it has one.
+    remove_server(id: [u8; 16]) -> ();
     /// Adds records of usage, all or none; those whose ids exist are left as they are.
     insert_usage(records: &[UsageRecord]) -> ();
     /// Records of usage, newest first.
@@ -201,7 +221,7 @@ delegate! {
     /// Revokes a join token of a scope; whether the scope has it.
     revoke_join_token_within(scope: &Scope, id: TokenId, now: UnixSeconds) -> bool;
     /// Agents by their ids, a page at a time, revoked ones included.
-    roster(filter: &RosterFilter) -> Vec<AgentEntry>;
+    agent_entries(filter: &EntryFilter) -> Vec<AgentEntry>;
     /// Changes how an agent of a scope is shown, and whose it is; whether the scope has it.
     edit_agent(scope: &Scope, id: AgentId, edit: &AgentEdit) -> bool;
     /// Revokes an agent of a scope; whether the scope has it.

@@ -199,6 +199,7 @@ pub fn login(engines: Vec<EngineReport>) -> Login {
         labels: Vec::new(),
         location: None,
         engines,
+        servers: Vec::new(),
     }
 }
 

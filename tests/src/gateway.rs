@@ -30,6 +30,8 @@ pub struct Builder {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     folder: Option<Arc<TempDir>>,
+    advertise: Option<String>,
+    addresses: Option<Addresses>,
 }
 
 impl Builder {
@@ -64,6 +66,18 @@ impl Builder {
         self
     }
 
+    /// Tells others this name of its host.
+    pub fn advertise(mut self, host: &str) -> Self {
+        self.advertise = Some(host.into());
+        self
+    }
+
+    /// Listens where a gateway that has ended did.
+    pub fn addresses(mut self, addresses: Addresses) -> Self {
+        self.addresses = Some(addresses);
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Gateway {
         let folder = self.folder.clone().unwrap_or_else(|| Arc::new(tempfile::tempdir().expect("a folder")));
@@ -74,9 +88,10 @@ impl Builder {
         let config = folder.path().join("gateway.toml");
         fs::write(&config, self.config_text()).expect("a configuration file");
         let mut command = gpuf_s(&data);
-        command.args(["serve", "--bind", "127.0.0.1", "--api-bind", "127.0.0.1", "--advertise", "127.0.0.1"]);
-        for flag in PORT_FLAGS {
-            command.args([flag, "0"]);
+        command.args(["serve", "--bind", "127.0.0.1", "--api-bind", "127.0.0.1"]);
+        command.arg("--advertise").arg(self.advertise.as_deref().unwrap_or("127.0.0.1"));
+        for (flag, port) in PORT_FLAGS.into_iter().zip(self.ports()) {
+            command.args([flag, &port.to_string()]);
         }
         command.arg("--config").arg(&config).args(&self.arguments).envs(self.environment);
         let mut process = Process::start("gpuf-s", command, folder.path().join("gpuf-s.log"));
@@ -84,6 +99,12 @@ impl Builder {
         let admin_token = fs::read_to_string(data.join("admin.token")).expect("an admin token");
         let admin_token = admin_token.trim().to_owned();
         Gateway { process, addresses, admin_token, data, folder, joining: Mutex::new(0) }
+    }
+
+    fn ports(&self) -> [u16; 4] {
+        self.addresses.map_or([0; 4], |Addresses { control, proxy, public, api }| {
+            [control, proxy, public, api].map(|address| address.port())
+        })
     }
 
     fn config_text(&self) -> String {

@@ -49,6 +49,7 @@ mod all {
     mod own_certificates;
     mod real_clients;
     mod real_engine;
+    mod several_servers;
     mod sse_passes_event_by_event;
     mod stalled_readers;
     mod usage_is_injected_and_removed;

@@ -73,3 +73,11 @@ fn any_bytes_are_read_without_a_panic() {
         let _ = body.next_message();
     });
 }
+
+#[test]
+fn a_variant_that_is_not_known_ends_the_stream() {
+    let unknown = 9;
+    let mut decoder = Decoder::<ServerMessage>::default();
+    decoder.push(&[0, 0, 0, 2, unknown, 0]);
+    assert_eq!(decoder.next_message(), Err(Error::Malformed));
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Violation;
 use crate::{
-    ProxyConnId,
+    ProxyConnId, ServerId,
     message::{AgentMessage, Login, ProxyMode, ServerMessage, Welcome},
 };
 
@@ -40,6 +40,10 @@ pub enum AgentEvent {
         /// Leaf first, DER.
         chain_der: Vec<Vec<u8>>,
     },
+    /// The other servers, all of them.
+    Servers(Vec<String>),
+    /// A session with this very server lives already; this one ends.
+    SameServer(ServerId),
 }
 
 /// One session at the agent.
@@ -72,6 +76,7 @@ impl AgentSession {
             ServerMessage::Welcome(welcome) => self.welcome(welcome)?,
             ServerMessage::Refused { reason } => AgentEvent::Refused { reason },
             ServerMessage::Superseded => AgentEvent::Superseded,
+            ServerMessage::SameServer { server } => AgentEvent::SameServer(server),
             _ if !self.welcomed => return Err(Violation::OutOfTurn),
             ServerMessage::Ping { nonce } => return Ok((Some(AgentMessage::Pong { nonce }), None)),
             ServerMessage::RequestNewProxyConn { proxy_conn_id, mode } => {
@@ -81,6 +86,7 @@ impl AgentSession {
                 AgentEvent::Drain { deadline: Duration::from_millis(deadline_ms) }
             }
             ServerMessage::Certificate { chain_der } => AgentEvent::Certificate { chain_der },
+            ServerMessage::Servers(servers) => AgentEvent::Servers(servers),
         };
         Ok((None, Some(event)))
     }

@@ -20,6 +20,7 @@ fn login() -> Login {
         labels: vec![],
         location: None,
         engines: vec![],
+        servers: vec![],
     }
 }
 
@@ -31,6 +32,7 @@ fn welcome() -> ServerMessage {
         dead_after_ms: 25_000,
         proxy_port: 17001,
         servers: vec![],
+        server: crate::ServerId::from_bytes([1; 16]),
     })
 }
 
@@ -130,6 +132,17 @@ fn a_server_that_gives_orders_before_its_welcome_is_left() {
     let now = Instant::now();
     let (mut agent, _) = AgentSession::new(login(), now);
     assert_eq!(agent.receive(ServerMessage::Ping { nonce: 1 }, now), Err(Violation::OutOfTurn));
+}
+
+#[test]
+fn a_second_address_of_a_server_is_told_instead_of_a_welcome() {
+    let now = Instant::now();
+    let (mut agent, _) = AgentSession::new(login(), now);
+    let server = crate::ServerId::from_bytes([1; 16]);
+    let told = agent.receive(ServerMessage::SameServer { server }, now);
+    assert_eq!(told, Ok((None, Some(AgentEvent::SameServer(server)))));
+    let others = ServerMessage::Servers(vec!["b:1".into()]);
+    assert_eq!(agent.receive(others, now), Err(Violation::OutOfTurn), "not before the welcome");
 }
 
 #[test]

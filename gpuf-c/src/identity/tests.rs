@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// A server's authority, which signs whatever it is asked to.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -37,7 +37,7 @@ impl Authority {
         self.0.der().clone()
     }
 
-    fn sign(&self, request_der: &[u8], id: AgentId, began: SystemTime) -> Vec<Vec<u8>> {
+    pub(super) fn sign(&self, request_der: &[u8], id: AgentId, began: SystemTime) -> Vec<Vec<u8>> {
         let request = rustls::pki_types::CertificateSigningRequestDer::from(request_der.to_vec());
         let mut request = CertificateSigningRequestParams::from_der(&request).unwrap();
         request.params.subject_alt_names = vec![SanType::URI(agent_uri(id).try_into().unwrap())];

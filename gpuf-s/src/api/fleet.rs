@@ -1,16 +1,56 @@
 //! What the API shows of agents; the composition root answers it from the registry.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use common::{
-    AgentId, EngineId, EngineKind, ModelName,
+    AgentId, EngineId, EngineKind, ModelName, ServerId,
     message::{GpuSample, HostSample},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::openapi::shapes;
-use crate::store::{Name, UnixSeconds};
+use crate::store::{Name, ServerRow, UnixSeconds};
+
+/// A server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerView {
+    /// Its id, another one after each start.
+    #[schema(schema_with = shapes::agent_id)]
+    pub id: ServerId,
+    /// What people call it: `host:port` of its control port.
+    pub name: String,
+    /// `running`, or `draining` while it takes no further agents.
+    pub state: String,
+    /// Whether it is the one that answers.
+    pub this: bool,
+    /// Its software version.
+    pub version: String,
+    /// `host:port` of its public port.
+    pub public: String,
+    /// `host:port` of its API port.
+    pub api: String,
+    /// When it started, seconds since the Unix epoch.
+    pub started_unix: i64,
+    /// Agents that hold a session with it.
+    pub agents: usize,
+}
+
+impl From<&ServerRow> for ServerView {
+    fn from(server: &ServerRow) -> Self {
+        Self {
+            id: ServerId::from_bytes(server.id),
+            name: server.name.clone(),
+            state: if server.control.is_empty() { "draining" } else { "running" }.to_owned(),
+            this: false,
+            version: server.version.clone(),
+            public: server.public.clone(),
+            api: server.api.clone(),
+            started_unix: server.started.0,
+            agents: server.agents.len(),
+        }
+    }
+}
 
 /// An agent with a live session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -20,9 +60,13 @@ pub struct AgentView {
     pub id: AgentId,
     /// What it calls itself.
     pub name: String,
-    /// `connected` or `draining`; `offline` or `revoked` for one that is enrolled but has no session.
+    /// `connected` or `draining`, here or at another server; `offline` or `revoked` for one that is enrolled
+    /// but has no session.
     pub state: String,
-    /// Seconds since its session began; none where it is away.
+    /// The servers that it holds sessions with.
+    #[serde(default)]
+    pub servers: Vec<String>,
+    /// Seconds since its session with this server began; none where it has none.
     pub connected_for_s: Option<u64>,
     /// Where it dialled from.
     pub address: Option<String>,
@@ -59,9 +103,6 @@ pub struct AgentView {
     /// When its latest stored heartbeat was taken, milliseconds since the Unix epoch.
     #[serde(default)]
     pub last_seen_unix_ms: Option<u64>,
-    /// Other servers that it has a session with, by their names.
-    #[serde(default)]
-    pub servers: Vec<String>,
 }
 
 impl AgentView {
@@ -142,6 +183,12 @@ pub struct HeartbeatView {
 pub trait Fleet: Send + Sync {
     /// Every agent with a live session.
     fn agents(&self) -> Vec<AgentView>;
+
+    /// Every server that shares the database, this one first.
+    fn servers(&self) -> Vec<ServerView>;
+
+    /// The other servers, and who is connected to them.
+    fn elsewhere(&self) -> Arc<Vec<ServerRow>>;
 
     /// Ends the session of an agent that was revoked; whether it had one.
     fn disconnect(&self, id: AgentId) -> bool;

@@ -14,7 +14,7 @@ use super::{
     error::Error,
     gate, health, metrics, openapi,
     user::{clients, downloads, insert, models as user_models, status},
-    v1::{agents, audit, catalogue, keys, models, tenants, tokens, usage, usage_sums},
+    v1::{agents, audit, catalogue, keys, models, servers, tenants, tokens, usage, usage_sums},
 };
 
 /// The largest request body, bytes.
@@ -65,6 +65,7 @@ pub(super) enum Action {
     ListCatalogue,
     DescribeModel,
     ForgetModel,
+    ListServers,
     ListUsage,
     SumUsage,
     ListTenants,
@@ -115,6 +116,7 @@ pub const ROUTES: &[Route] = &[
     tenant("GET", "/api/v1/catalogue", Action::ListCatalogue),
     admin("POST", "/api/v1/catalogue", Action::DescribeModel),
     admin("DELETE", "/api/v1/catalogue", Action::ForgetModel),
+    admin("GET", "/api/v1/servers", Action::ListServers),
     tenant("GET", "/api/v1/usage", Action::ListUsage),
     tenant("GET", "/api/v1/usage/summary", Action::SumUsage),
     admin("GET", "/api/v1/tenants", Action::ListTenants),
@@ -165,6 +167,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Api>> {
         Action::ListCatalogue => get(catalogue::list),
         Action::DescribeModel => post(catalogue::put),
         Action::ForgetModel => delete(catalogue::remove),
+        Action::ListServers => get(servers::list),
         Action::ListUsage => get(usage::list),
         Action::SumUsage => get(usage_sums::list),
         Action::ListTenants => get(tenants::list),

@@ -46,6 +46,14 @@ impl Fleet for Agents {
         self.connected.lock().unwrap().clone()
     }
 
+    fn servers(&self) -> Vec<ServerView> {
+        Vec::new()
+    }
+
+    fn elsewhere(&self) -> Arc<Vec<crate::store::ServerRow>> {
+        Arc::default()
+    }
+
     fn disconnect(&self, id: AgentId) -> bool {
         self.ended.lock().unwrap().push(id);
         true

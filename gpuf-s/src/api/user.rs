@@ -11,9 +11,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{
-    AgentView, caller::Caller, error::Error, extract::limit, moment::When, presence::Presence, roster::Status,
+    AgentView, caller::Caller, error::Error, extract::limit, listing::Status, moment::When,
+    whereabouts::Whereabouts,
 };
-use crate::store::{Name, RosterFilter};
+use crate::store::{EntryFilter, Name};
 
 /// Which clients, and how many of them.
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -47,11 +48,11 @@ pub(super) struct ClientQuery {
 
 impl ClientQuery {
     /// The question to the store, within what the caller reaches.
-    fn filter(self, caller: &Caller, presence: &Presence) -> Result<RosterFilter, Error> {
+    fn filter(self, caller: &Caller, whereabouts: &Whereabouts) -> Result<EntryFilter, Error> {
         if self.from.zip(self.to).is_some_and(|(from, to)| from >= to) {
             return Err(Error::Malformed("from must be before to".into()));
         }
-        let mut filter = RosterFilter {
+        let mut filter = EntryFilter {
             id: self.client_id,
             owner: caller.filter_by("user_id", self.user_id)?,
             name: self.name,
@@ -59,10 +60,10 @@ impl ClientQuery {
             enrolled_before: self.to.map(When::seconds),
             after: self.cursor,
             limit: limit(self.limit, 100)?,
-            ..RosterFilter::within(caller.scope.clone())
+            ..EntryFilter::within(caller.scope.clone())
         };
         if let Some(status) = self.status {
-            status.narrow(&mut filter, presence);
+            status.narrow(&mut filter, whereabouts);
         }
         Ok(filter)
     }

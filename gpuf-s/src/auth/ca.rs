@@ -1,7 +1,9 @@
 //! The server's own certificate authority: made at the first start, it names agents and the server.
 
+mod authority;
 mod view;
 
+pub use authority::Place;
 pub use view::CertificateView;
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
@@ -11,8 +13,8 @@ use common::{
     tls::{Fingerprint, SERVER_NAME, agent_uri, expires_unix},
 };
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use rustls::pki_types::{
     CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _,
@@ -36,8 +38,6 @@ const CLOCK_SKEW: Duration = Duration::from_secs(3600);
 const DAY_S: u64 = 24 * 3600;
 
 const FOLDER: &str = "tls";
-const AUTHORITY_CERTIFICATE: &str = "ca.pem";
-const AUTHORITY_KEY: &str = "ca.key";
 const SERVER_CERTIFICATE: &str = "server.pem";
 const SERVER_KEY: &str = "server.key";
 
@@ -69,6 +69,25 @@ pub enum Error {
         present: PathBuf,
         /// The file that does not.
         missing: PathBuf,
+    },
+    /// The shared folder is empty while this server has an authority that its agents trust.
+    #[error("{} holds no authority, but this server has one of its own in {}: move ca.pem and ca.key there to \
+             keep its agents, or delete both to begin with another authority (every agent has to join again)",
+            shared.display(), own.display())]
+    Own {
+        /// The folder that was named.
+        shared: PathBuf,
+        /// The folder that holds one.
+        own: PathBuf,
+    },
+    /// Another server is making the authority, or has locked the folder and hangs.
+    #[error("{} cannot be locked: {reason}; it must be on a file system that has locks, and no other server may \
+             hang while it starts", path.display())]
+    Lock {
+        /// The lock's file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// The operating system has no randomness to give.
     #[error("no randomness: {0}")]
@@ -137,19 +156,19 @@ impl fmt::Debug for Ca {
 }
 
 impl Ca {
-    /// The authority of the data directory, made where there is none, with a server certificate for
-    /// `advertised`, or the operator's own where `own` names one.
+    /// The authority at `place`, made where there is none, with a server certificate for `advertised`, or
+    /// the operator's own where `own` names one.
     ///
     /// # Errors
     /// As [`Error`] says.
     pub fn open(
-        data: &DataDir,
+        place: Place<'_>,
         advertised: Option<&str>,
         own: Option<&CertificateFiles>,
         now: UnixSeconds,
     ) -> Result<Self, Error> {
-        let folder = data.folder(FOLDER)?;
-        let (issuer, certificate) = open_authority(&folder, now)?;
+        let folder = place.data.folder(FOLDER)?;
+        let (issuer, certificate) = authority::open(place, now)?;
         let server = match own {
             Some(files) => Identity::read(files)?,
             None => open_server(&folder, &issuer, &certificate, advertised, now)?,
@@ -175,6 +194,14 @@ impl Ca {
         self.server.fingerprint()
     }
 
+    /// What servers must have in common for an agent of one to be at home with the other: the certificate
+    /// that agents trust and, where the operator's own is presented, the one that vouches for agents.
+    #[must_use]
+    pub fn kinship(&self) -> String {
+        let (trusted, issuer) = (self.fingerprint(), Fingerprint::of(&self.certificate));
+        if trusted == issuer { trusted.to_string() } else { format!("{trusted}+{issuer}") }
+    }
+
     /// A certificate for the key of a PKCS #10 request that says `id` and nothing of what the request
     /// says about itself: leaf first, DER.
     ///
@@ -196,52 +223,12 @@ impl Ca {
     }
 }
 
-/// Whether the data directory has an authority.
-#[must_use]
-pub fn exists(data: &DataDir) -> bool {
-    data.file(FOLDER).join(AUTHORITY_CERTIFICATE).exists()
-}
-
 /// Removes the server's certificate, so that [`Ca::open`] makes another; the authority stays.
 ///
 /// # Errors
 /// When it is there and cannot be removed.
 pub fn drop_server_certificate(data: &DataDir) -> Result<(), Error> {
     Ok(data.folder(FOLDER)?.remove(SERVER_CERTIFICATE)?)
-}
-
-fn open_authority(
-    folder: &DataDir,
-    now: UnixSeconds,
-) -> Result<(Issuer<'static, KeyPair>, CertificateDer<'static>), Error> {
-    let half =
-        |present, missing| Error::Half { present: folder.file(present), missing: folder.file(missing) };
-    let (certificate, key) = match (folder.read(AUTHORITY_CERTIFICATE)?, folder.read(AUTHORITY_KEY)?) {
-        (Some(certificate), Some(key)) => (certificate, key),
-        (None, None) => make_authority(folder, now)?,
-        (Some(_), None) => return Err(half(AUTHORITY_CERTIFICATE, AUTHORITY_KEY)),
-        (None, Some(_)) => return Err(half(AUTHORITY_KEY, AUTHORITY_CERTIFICATE)),
-    };
-    let path = folder.file(AUTHORITY_CERTIFICATE);
-    let der = CertificateDer::from_pem_slice(certificate.as_bytes())
-        .map_err(|error| bad_file(&path, "a certificate", &error))?;
-    let issuer = Issuer::from_ca_cert_der(&der, KeyPair::from_pem(&key)?)?;
-    Ok((issuer, der))
-}
-
-fn make_authority(folder: &DataDir, now: UnixSeconds) -> Result<(String, String), Error> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = common_name("GPUFabric authority".into());
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.serial_number = Some(random_serial()?);
-    set_life(&mut params, now, AUTHORITY_LIFE);
-    let key = KeyPair::generate()?;
-    let certificate = params.self_signed(&key)?.pem();
-    let key = key.serialize_pem();
-    folder.write(AUTHORITY_KEY, key.as_bytes())?;
-    folder.write(AUTHORITY_CERTIFICATE, certificate.as_bytes())?;
-    Ok((certificate, key))
 }
 
 /// The server's certificate as it lies there, or another one where that is past half its life, is not

@@ -3,7 +3,11 @@
 use clap::Subcommand;
 use serde::Serialize;
 
-use super::{Error, office::open_ca, table};
+use super::{
+    Error,
+    office::{open_ca, place},
+    table,
+};
 use crate::{
     auth::ca::{self, CertificateView},
     config::Config,
@@ -37,8 +41,9 @@ pub(super) fn execute(command: &Command, config: &Config) -> Result<String, Erro
     let data = DataDir::open(&config.data_dir)?;
     let json = match command {
         Command::Show { json } => {
-            if !ca::exists(&data) {
-                return Err(Error::NoCertificates(data.path().display().to_string()));
+            if !place(config, &data).exists() {
+                let folder = config.state.authority_dir.as_deref().unwrap_or(data.path());
+                return Err(Error::NoCertificates(folder.display().to_string()));
             }
             *json
         }

@@ -47,6 +47,14 @@ fn describe(config: &Config) -> String {
             "advertised as",
             config.advertise.as_ref().map_or("this host's own address".into(), ToString::to_string),
         ),
+        (
+            "authority",
+            config
+                .state
+                .authority_dir
+                .as_ref()
+                .map_or("in the data directory".into(), |at| at.display().to_string()),
+        ),
         ("agents' certificate", own(&config.proxy_certificate, "of the built-in authority")),
         ("callers' certificate", own(&config.public_certificate, "none, clear text")),
         ("static API key", if config.api_key.is_some() { "set" } else { "not set" }.to_owned()),

@@ -6,7 +6,7 @@ use super::{Error, client::Client};
 use crate::{
     api::{self, AgentView, Page},
     auth::{
-        Ca, Desk,
+        Ca, Desk, ca,
         desk::{
             JoinPoint, KeyMade, KeyView, KeyWish, Revoked, TenantMade, TenantView, TenantWish, TokenMade,
             TokenView, TokenWish,
@@ -16,6 +16,9 @@ use crate::{
     data_dir::{Addresses, DataDir},
     store::{KeyId, Scope, Store, TenantId, TokenId, UnixSeconds},
 };
+
+/// Servers that have said so within this are taken to run.
+const SEEN_WITHIN_MS: u64 = 15_000;
 
 pub(super) enum Office {
     /// Over its API, so that what is revoked is refused at once.
@@ -127,7 +130,11 @@ impl Office {
     pub(super) async fn agents(&mut self) -> Result<Page<AgentView>, Error> {
         match self {
             Self::Server(client) => every_agent(client).await,
-            Self::Folder(desk) => Ok(api::agents_listed(&desk.store).await?.into()),
+            Self::Folder(desk) => {
+                let since = UnixSeconds::now().to_ms().saturating_sub(SEEN_WITHIN_MS);
+                let elsewhere = desk.store.servers(since).await?;
+                Ok(api::agents_listed(&desk.store, &elsewhere).await?.into())
+            }
         }
     }
 
@@ -146,13 +153,20 @@ async fn every_agent(client: &mut Client) -> Result<Page<AgentView>, Error> {
         all.data.extend(page.data);
         all.next = page.next;
     }
+    // They come by their ids; whoever looks wants to see first who is there.
+    all.data.sort_by_key(|agent| agent.state != "connected");
     Ok(all)
+}
+
+/// Where the authority is kept.
+pub(super) fn place<'a>(config: &'a Config, data: &'a DataDir) -> ca::Place<'a> {
+    ca::Place { data, shared: config.state.authority_dir.as_deref() }
 }
 
 pub(super) fn open_ca(config: &Config, data: &DataDir) -> Result<Ca, Error> {
     let advertised = config.advertise.as_ref().map(crate::config::Host::as_str);
     let own = config.proxy_certificate.as_ref();
-    Ok(Ca::open(data, advertised, own, UnixSeconds::now())?)
+    Ok(Ca::open(place(config, data), advertised, own, UnixSeconds::now())?)
 }
 
 /// Whether a process of this id exists. It may be another by now; then nobody answers at its address.

@@ -189,7 +189,7 @@ fn certificates_are_made_shown_and_renewed() {
     let data = data_dir::DataDir::open(folder.path()).unwrap();
     let show = cert::Command::Show { json: true };
     assert!(matches!(cert::execute(&show, &config), Err(Error::NoCertificates(_))));
-    assert!(!ca::exists(&data), "showing makes nothing");
+    assert!(!ca::Place::own(&data).exists(), "showing makes nothing");
     cert::execute(&cert::Command::Make { renew: false }, &config).unwrap();
     let shown = cert::execute(&show, &config).unwrap();
     assert!(

@@ -45,7 +45,13 @@ pub async fn serve(
 ) -> Result<(), Error> {
     let mut wire = Wire { stream, decoder: Decoder::default() };
     let mut rules = ServerSession::new(shared.timers, Instant::now());
-    let login = wait_for_login(&mut wire, &mut rules).await?;
+    let mut login = wait_for_login(&mut wire, &mut rules).await?;
+    let server = shared.roster.id();
+    if std::mem::take(&mut login.servers).contains(&server) {
+        // The session that lives is as good as this one, and streams run on it.
+        wire.send(&ServerMessage::SameServer { server }).await?;
+        return Err(Error::SameServer);
+    }
     // Behind the login, which may take its time: whoever was removed meanwhile is not let in.
     let owner = match shared.admit(agent).await {
         Ok(owner) => owner,
@@ -100,6 +106,8 @@ impl Session<'_> {
     async fn run(&mut self, shutdown: CancellationToken) -> Result<(), Error> {
         let mut welcome = self.shared.welcome.clone();
         welcome.epoch = self.registration.agent().epoch;
+        let mut others = self.shared.roster.told();
+        welcome.servers = others.borrow_and_update().clone();
         self.wire.send(&ServerMessage::Welcome(welcome)).await?;
         if self.shared.registry.agents().len() <= self.shared.warm_agents_max {
             self.registration.agent().tunnel.warm_up();
@@ -115,6 +123,10 @@ impl Session<'_> {
                     }
                 }
                 Some(order) = self.queue.recv() => self.wire.send(&order).await?,
+                Ok(()) = others.changed() => {
+                    let told = others.borrow_and_update().clone();
+                    self.wire.send(&ServerMessage::Servers(told)).await?;
+                }
                 () = tokio::time::sleep_until(due) => {
                     if let Some(ping) = self.rules.tick(Instant::now())? {
                         self.wire.send(&ping).await?;

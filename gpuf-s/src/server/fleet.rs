@@ -1,13 +1,15 @@
 //! The registry as the management API shows it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use common::AgentId;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{AgentView, EngineView, Fleet, HeartbeatView, ModelView},
+    api::{AgentView, EngineView, Fleet, HeartbeatView, ModelView, ServerView},
     registry::{Agent, Engine, Registry},
+    roster::Roster,
+    store::ServerRow,
 };
 
 /// What the API may ask.
@@ -15,13 +17,28 @@ use crate::{
 pub struct View {
     /// Who is connected.
     pub registry: Registry,
+    /// The other servers.
+    pub roster: Roster,
     /// Whether the server is leaving.
     pub lame: CancellationToken,
 }
 
 impl Fleet for View {
     fn agents(&self) -> Vec<AgentView> {
-        self.registry.agents().iter().map(|agent| view(agent)).collect()
+        let name = &self.roster.own().name;
+        self.registry.agents().iter().map(|agent| view(agent, name)).collect()
+    }
+
+    fn servers(&self) -> Vec<ServerView> {
+        let agents = self.registry.agents().len();
+        let own = ServerView { this: true, agents, ..ServerView::from(self.roster.own()) };
+        let state = if self.ready() { "running" } else { "draining" };
+        let own = ServerView { state: state.to_owned(), ..own };
+        std::iter::once(own).chain(self.roster.others().iter().map(ServerView::from)).collect()
+    }
+
+    fn elsewhere(&self) -> Arc<Vec<ServerRow>> {
+        self.roster.others()
     }
 
     fn disconnect(&self, id: AgentId) -> bool {
@@ -34,7 +51,7 @@ impl Fleet for View {
     }
 }
 
-fn view(agent: &Agent) -> AgentView {
+fn view(agent: &Agent, server: &str) -> AgentView {
     let login = &agent.login;
     let state = if agent.is_leaving() { "draining" } else { "connected" };
     AgentView {
@@ -53,6 +70,7 @@ fn view(agent: &Agent) -> AgentView {
             host: heartbeat.1.host,
             gpus: heartbeat.1.gpus.clone(),
         }),
+        servers: vec![server.to_owned()],
         ..AgentView::bare(agent.id, login.name.clone(), state.to_owned())
     }
 }

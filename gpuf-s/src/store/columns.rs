@@ -3,15 +3,15 @@
 mod tenants;
 
 pub(super) use tenants::{
-    CatalogueColumns, OwnedKeyColumns, RosterColumns, SeenColumns, SumColumns, TenantColumns, json,
+    CatalogueColumns, EntryColumns, OwnedKeyColumns, SeenColumns, SumColumns, TenantColumns, json,
 };
 
 use common::{AgentId, Dialect, Endpoint};
 use sqlx::FromRow;
 
 use super::{
-    Access, AgentRow, Error, KeyHash, KeyId, KeyRow, Models, Name, TokenHash, TokenId, TokenRow, UnixSeconds,
-    UsageId, UsageRecord,
+    Access, AgentRow, Error, KeyHash, KeyId, KeyRow, Models, Name, ServerRow, TokenHash, TokenId, TokenRow,
+    UnixSeconds, UsageId, UsageRecord, servers::agents,
 };
 
 /// In the order of their discriminants.
@@ -53,6 +53,21 @@ pub(super) struct Agent {
     owner: Option<String>,
     enrolled_unix: i64,
     revoked_unix: Option<i64>,
+}
+
+/// A row of `servers`.
+#[derive(FromRow)]
+pub(super) struct Server {
+    id: Vec<u8>,
+    name: String,
+    version: String,
+    control: String,
+    public: String,
+    api: String,
+    fingerprint: String,
+    started_unix: i64,
+    seen_unix_ms: i64,
+    agents: Vec<u8>,
 }
 
 /// A row of `usage`.
@@ -121,6 +136,25 @@ impl TryFrom<Agent> for AgentRow {
             owner: owner(row.owner)?,
             enrolled: UnixSeconds(row.enrolled_unix),
             revoked: row.revoked_unix.map(UnixSeconds),
+        })
+    }
+}
+
+impl TryFrom<Server> for ServerRow {
+    type Error = Error;
+
+    fn try_from(row: Server) -> Result<Self, Error> {
+        Ok(Self {
+            id: row.id.try_into().map_err(|_| Error::Corrupt("a server's id"))?,
+            name: row.name,
+            version: row.version,
+            control: row.control,
+            public: row.public,
+            api: row.api,
+            fingerprint: row.fingerprint,
+            started: UnixSeconds(row.started_unix),
+            seen_unix_ms: row.seen_unix_ms.cast_unsigned(),
+            agents: agents(&row.agents)?,
         })
     }
 }

@@ -27,6 +27,12 @@ impl UnixSeconds {
         Self(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
+    /// In milliseconds.
+    #[must_use]
+    pub fn to_ms(self) -> u64 {
+        u64::try_from(self.0).unwrap_or(0).saturating_mul(1000)
+    }
+
     /// So much later.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {

@@ -3,12 +3,13 @@
 mod bulk;
 mod catalogue;
 mod days;
+mod entries;
 mod ingest;
 mod inventory;
 mod keys;
 mod machines;
 mod reports;
-mod roster;
+mod servers;
 mod tenants;
 mod usage;
 mod usage_views;

@@ -103,7 +103,7 @@ pub struct AgentEdit {
 
 /// Which agents; every condition that is given must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RosterFilter {
+pub struct EntryFilter {
     /// Whose.
     pub scope: Scope,
     /// This one.
@@ -138,7 +138,7 @@ pub enum Among {
     Others(Vec<AgentId>),
 }
 
-impl RosterFilter {
+impl EntryFilter {
     /// Every agent of a scope, from the first on.
     #[must_use]
     pub const fn within(scope: Scope) -> Self {

@@ -27,10 +27,11 @@ const SERVER: &[Row] = &[
     ("config", &["auth", "bus", "secret", "store"]),
     ("net", &["config"]),
     ("registry", &["balance", "store", "tunnel"]),
+    ("roster", &["registry", "store"]),
     // Movement.
     ("telemetry", &["store"]),
     ("tunnel", &["net", "registry"]),
-    ("control", &["auth", "net", "registry", "store", "tunnel"]),
+    ("control", &["auth", "net", "registry", "roster", "store", "tunnel"]),
     ("dispatch", &["auth", "balance", "registry", "telemetry", "tunnel"]),
     // Doors. The API sees agents through a trait that the composition root answers, not the registry.
     ("public", &["auth", "config", "dispatch", "error", "net", "registry", "store", "telemetry", "tunnel"]),
@@ -49,6 +50,7 @@ const SERVER: &[Row] = &[
             "net",
             "public",
             "registry",
+            "roster",
             "store",
             "telemetry",
             "tunnel",
@@ -67,7 +69,7 @@ const AGENT: &[Row] = &[
     ("tunnel", &["engine"]),
     ("control", &["engine", "identity", "telemetry", "tunnel"]),
     ("config", &["engine", "identity"]),
-    ("agent", &["bounded", "config", "control", "engine", "identity", "tunnel"]),
+    ("agent", &["bounded", "config", "control", "engine", "identity", "telemetry", "tunnel"]),
     ("cli", &["config", "engine", "identity"]),
 ];
 
@@ -106,7 +108,13 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("quick_cache", &["gpuf-s/src/auth/"]),
     (
         "arc_swap",
-        &["gpuf-s/src/registry", "gpuf-s/src/tunnel", "gpuf-s/src/public/tls.rs", "gpuf-c/src/engine"],
+        &[
+            "gpuf-s/src/registry",
+            "gpuf-s/src/roster",
+            "gpuf-s/src/tunnel",
+            "gpuf-s/src/public/tls.rs",
+            "gpuf-c/src/engine",
+        ],
     ),
 ];
 

@@ -8,7 +8,7 @@ use utoipa::{
 use super::shapes::{self, Schemas};
 use crate::{
     api::{
-        fleet::AgentView,
+        fleet::{AgentView, ServerView},
         health::{Health, Readiness},
         routes::Action,
         user::{
@@ -176,6 +176,7 @@ pub(super) fn describe(action: Action) -> Described {
             .asks::<catalogue::Which>()
             .gives::<catalogue::Removed>()
             .may(200, DONE),
+        Action::ListServers => told("server", "The servers that share the database").pages::<ServerView>(),
         Action::ListUsage => told("usage", "Records of usage, newest first")
             .asks::<usage::Query>()
             .pages::<usage::Listed>(),

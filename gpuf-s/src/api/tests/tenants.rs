@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{schema::DOCUMENT, *};
-use crate::store::{Among, RosterFilter, Scope, UsageFilter};
+use crate::store::{Among, EntryFilter, Scope, UsageFilter};
 
 /// What every name and label of the other tenant has in it.
 const MARK: &str = "zebra";
@@ -78,7 +78,7 @@ async fn everything(bench: &Bench, tenant: &Tenant) -> String {
         store.keys_within(&scope).await.unwrap(),
         store.join_tokens_within(&scope).await.unwrap(),
         store
-            .roster(&RosterFilter { among: Among::All, ..RosterFilter::within(scope.clone()) })
+            .agent_entries(&EntryFilter { among: Among::All, ..EntryFilter::within(scope.clone()) })
             .await
             .unwrap(),
         store.usage_within(&scope, &usage).await.unwrap(),

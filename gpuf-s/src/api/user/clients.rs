@@ -15,11 +15,10 @@ use crate::{
         envelope::{Envelope, Items},
         error::Error,
         extract::{Asked, Body},
-        moment,
+        listing, moment,
         openapi::shapes,
-        presence::Presence,
-        roster,
         v1::agents::{self, given},
+        whereabouts::Whereabouts,
     },
     store::Name,
 };
@@ -83,8 +82,8 @@ pub(in crate::api) async fn list(
     caller: Caller,
     Asked(query): Asked<ClientQuery>,
 ) -> Result<Envelope<Items<Client>>, Error> {
-    let presence = Presence::of(&api).await;
-    let found = roster::find(&api, &presence, &query.filter(&caller, &presence)?).await?;
+    let whereabouts = Whereabouts::of(&api);
+    let found = listing::find(&api, &whereabouts, &query.filter(&caller, &whereabouts)?).await?;
     let items: Vec<_> = found.agents.into_iter().map(Client::from).collect();
     let message = format!("{} clients", items.len());
     Ok(Envelope::of(Items { items, next: found.next.map(|id| id.to_string()) }, message))

@@ -16,11 +16,11 @@ use crate::{
         envelope::{Envelope, Items},
         error::Error,
         extract::{Asked, limit},
+        listing,
         openapi::shapes,
-        presence::Presence,
-        roster,
+        whereabouts::Whereabouts,
     },
-    store::{Name, RosterFilter},
+    store::{EntryFilter, Name},
 };
 
 /// Which models of which clients.
@@ -74,14 +74,14 @@ pub(in crate::api) async fn list(
     caller: Caller,
     Asked(query): Asked<Query>,
 ) -> Result<Envelope<Items<Progress>>, Error> {
-    let filter = RosterFilter {
+    let filter = EntryFilter {
         id: query.client_id,
         owner: caller.filter_by("user_id", query.user_id)?,
         after: query.cursor,
         limit: limit(query.limit, 100)?,
-        ..RosterFilter::within(caller.scope.clone())
+        ..EntryFilter::within(caller.scope.clone())
     };
-    let found = roster::find(&api, &Presence::of(&api).await, &filter).await?;
+    let found = listing::find(&api, &Whereabouts::of(&api), &filter).await?;
     if query.client_id.is_some() && found.agents.is_empty() {
         return Err(Error::NoAgent);
     }

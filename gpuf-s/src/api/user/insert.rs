@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     api::{
-        Api, caller::Caller, envelope::Made, error::Error, extract::Body, moment, openapi::shapes, roster,
+        Api, caller::Caller, envelope::Made, error::Error, extract::Body, listing, moment, openapi::shapes,
     },
     auth::desk::TokenWish,
     store::{Name, Scope, TokenId},
@@ -69,7 +69,7 @@ pub(in crate::api) async fn insert(
         is_free(&api, &caller.scope, id).await?;
     }
     let token = TokenWish { name: Some(client_name.clone()), uses: Some(1), ttl_hours, owner: user_id };
-    let made = api.desk(&caller).await.make_token(token).await?;
+    let made = api.desk(&caller).make_token(token).await?;
     let command = command(&made.join, &client_name, client_id);
     let made = ClientMade {
         client_name,
@@ -85,7 +85,7 @@ pub(in crate::api) async fn insert(
 
 /// An id is given once. What others have is not told: for that enrolment refuses it.
 async fn is_free(api: &Api, scope: &Scope, id: AgentId) -> Result<(), Error> {
-    match roster::one(api, scope, id).await {
+    match listing::one(api, scope, id).await {
         Err(Error::NoAgent) => Ok(()),
         Ok(_) => Err(Error::TakenId),
         Err(error) => Err(error),

@@ -14,10 +14,9 @@ use crate::api::{
     envelope::{Envelope, Items},
     error::Error,
     extract::Asked,
-    moment,
+    listing, moment,
     openapi::shapes,
-    presence::Presence,
-    roster,
+    whereabouts::Whereabouts,
 };
 
 /// Whether a client is there, and what it has to do.
@@ -51,8 +50,8 @@ pub(in crate::api) async fn list(
     caller: Caller,
     Asked(query): Asked<ClientQuery>,
 ) -> Result<Envelope<Items<ClientStatus>>, Error> {
-    let presence = Presence::of(&api).await;
-    let found = roster::find(&api, &presence, &query.filter(&caller, &presence)?).await?;
+    let whereabouts = Whereabouts::of(&api);
+    let found = listing::find(&api, &whereabouts, &query.filter(&caller, &whereabouts)?).await?;
     let online = found.agents.iter().filter(|agent| status_of(agent) == "online").count();
     let message = format!("{} clients, {online} of them online", found.agents.len());
     let items = found.agents.into_iter().map(ClientStatus::from).collect();

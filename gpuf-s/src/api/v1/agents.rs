@@ -13,11 +13,11 @@ use crate::{
         caller::Caller,
         error::Error,
         extract::{Asked, Body, Id, limit},
-        presence::Presence,
-        roster::{self, Status},
+        listing::{self, Status},
+        whereabouts::Whereabouts,
     },
     auth::desk::Revoked,
-    store::{AgentEdit, Name, RosterFilter, Scope},
+    store::{AgentEdit, EntryFilter, Name, Scope},
 };
 
 /// Which agents, and how many of them.
@@ -47,21 +47,21 @@ pub(in crate::api) async fn list(
     Asked(query): Asked<Query>,
 ) -> Result<Json<Page<AgentView>>, Error> {
     let plain = query.status.is_none() && query.name.is_none() && query.owner.is_none();
-    let mut filter = RosterFilter {
+    let mut filter = EntryFilter {
         name: query.name,
         owner: caller.filter_by("owner", query.owner)?,
         after: query.cursor,
         limit: limit(query.limit, 1000)?,
-        ..RosterFilter::within(caller.scope.clone())
+        ..EntryFilter::within(caller.scope.clone())
     };
-    let presence = Presence::of(&api).await;
-    query.status.inspect(|status| status.narrow(&mut filter, &presence));
-    match roster::find(&api, &presence, &filter).await {
+    let whereabouts = Whereabouts::of(&api);
+    query.status.inspect(|status| status.narrow(&mut filter, &whereabouts));
+    match listing::find(&api, &whereabouts, &filter).await {
         Ok(found) => Ok(Json(Page { data: found.agents, next: found.next.map(|id| id.to_string()) })),
         // Whoever is connected is shown even while the store is away: this is when operators look. What of
         // it is a tenant's only the store knows.
         Err(error) if plain && caller.scope == Scope::Everything => {
-            let connected = presence.into_here();
+            let connected = whereabouts.into_here();
             if connected.is_empty() {
                 return Err(error);
             }
@@ -77,7 +77,7 @@ pub(in crate::api) async fn show(
     caller: Caller,
     Id(id): Id<AgentId>,
 ) -> Result<Json<AgentView>, Error> {
-    roster::one(&api, &caller.scope, id).await.map(Json)
+    listing::one(&api, &caller.scope, id).await.map(Json)
 }
 
 /// How an agent is to be shown: a field that is left out stays, and null goes back to what the agent tells.
@@ -123,13 +123,13 @@ impl Edit {
         if edit == AgentEdit::default() {
             return Err(Error::Malformed("give at least one of name, labels, location and owner".into()));
         }
-        api.desk(caller).await.edit_agent(id, &edit).await?;
+        api.desk(caller).edit_agent(id, &edit).await?;
         if moves {
             // Its session was opened under the former owner, and keys are checked against that: the next one
             // is opened under the present owner.
             api.fleet.disconnect(id);
         }
-        roster::one(api, &caller.scope, id).await
+        listing::one(api, &caller.scope, id).await
     }
 }
 
@@ -147,7 +147,7 @@ pub(in crate::api) async fn revoke(
     caller: Caller,
     Id(id): Id<AgentId>,
 ) -> Result<Json<Revoked>, Error> {
-    let revoked = api.desk(&caller).await.revoke_agent(id).await?;
+    let revoked = api.desk(&caller).revoke_agent(id).await?;
     api.fleet.disconnect(id);
     Ok(Json(revoked))
 }

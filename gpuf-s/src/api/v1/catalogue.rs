@@ -13,11 +13,11 @@ use crate::{
         caller::Caller,
         error::Error,
         extract::{Asked, Body, limit},
+        hex, listing,
         openapi::shapes,
-        presence::Presence,
-        roster,
+        whereabouts::Whereabouts,
     },
-    store::{Among, CatalogueFilter, KnownModel, RosterFilter, UnixSeconds},
+    store::{Among, CatalogueFilter, EntryFilter, KnownModel, UnixSeconds},
 };
 
 /// Agents that are listed with a model; how many there are is told beside them.
@@ -161,7 +161,7 @@ pub(in crate::api) async fn remove(
     caller: Caller,
     Asked(which): Asked<Which>,
 ) -> Result<Json<Removed>, Error> {
-    api.desk(&caller).await.forget_model(&which.model).await?;
+    api.desk(&caller).forget_model(&which.model).await?;
     Ok(Json(Removed { name: which.model, removed: true }))
 }
 
@@ -200,17 +200,17 @@ pub(in crate::api) async fn describe(
     let before =
         CatalogueFilter { is: Some(model.name.clone()), name: None, engine: None, after: None, limit: 1 };
     let is_new = api.store.known_models(&before).await?.is_empty();
-    model.added = api.desk(caller).await.describe_model(&model).await?;
+    model.added = api.desk(caller).describe_model(&model).await?;
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let agents = serving(api, caller).await?.remove(&model.name).unwrap_or_default();
     Ok((status, view(model, agents)))
 }
 
 async fn serving(api: &Api, caller: &Caller) -> Result<BTreeMap<ModelName, Vec<ServedBy>>, Error> {
-    let presence = Presence::of(api).await;
+    let whereabouts = Whereabouts::of(api);
     let filter =
-        RosterFilter { among: Among::These(presence.ids()), ..RosterFilter::within(caller.scope.clone()) };
-    Ok(by_model(&roster::all(&api.store, &presence, filter).await?))
+        EntryFilter { among: Among::These(whereabouts.ids()), ..EntryFilter::within(caller.scope.clone()) };
+    Ok(by_model(&listing::all(&api.store, &whereabouts, filter).await?))
 }
 
 fn by_model(agents: &[AgentView]) -> BTreeMap<ModelName, Vec<ServedBy>> {
@@ -240,7 +240,7 @@ fn view(model: KnownModel, mut agents: Vec<ServedBy>) -> CatalogueModel {
         name: model.name,
         engines: model.engines,
         size_bytes: model.size_bytes,
-        checksum_sha256: model.checksum_sha256.map(|sum| hex(&sum)),
+        checksum_sha256: model.checksum_sha256.map(|sum| hex::write(&sum)),
         gpu_memory_min_bytes: model.gpu_memory_bytes,
         description: model.description,
         added_unix: model.added.0,
@@ -265,9 +265,9 @@ impl Wish {
         if text.is_some_and(|text| text.len() > DESCRIPTION_BYTES_MAX || text.contains('\0')) {
             return Err(malformed("description is up to 4096 bytes without NUL"));
         }
-        let checksum = self
-            .checksum_sha256
-            .map(|text| unhex(&text).ok_or_else(|| malformed("checksum_sha256 is 64 hexadecimal digits")));
+        let checksum = self.checksum_sha256.map(|text| {
+            hex::read(&text).ok_or_else(|| malformed("checksum_sha256 is 64 hexadecimal digits"))
+        });
         Ok(KnownModel {
             name: self.name,
             engines,
@@ -278,35 +278,5 @@ impl Wish {
             added: now,
             changed: now,
         })
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits = text.as_bytes();
-    let mut bytes = [0; 32];
-    if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_checksum_is_64_hexadecimal_digits() {
-        assert_eq!(unhex(&"0f".repeat(32)), Some([15; 32]));
-        assert_eq!(hex(&[15, 255]), "0fff");
-        for bad in ["", "0f", &"+f".repeat(32), &"é".repeat(32)] {
-            assert_eq!(unhex(bad), None, "{bad}");
-        }
     }
 }

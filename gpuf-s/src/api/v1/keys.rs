@@ -19,7 +19,7 @@ pub(in crate::api) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
 ) -> Result<Json<Page<KeyView>>, Error> {
-    Ok(Json(api.desk(&caller).await.keys().await?.into()))
+    Ok(Json(api.desk(&caller).keys().await?.into()))
 }
 
 pub(in crate::api) async fn make(
@@ -27,7 +27,7 @@ pub(in crate::api) async fn make(
     caller: Caller,
     Body(wish): Body<KeyWish>,
 ) -> Result<(StatusCode, Json<KeyMade>), Error> {
-    Ok((StatusCode::CREATED, Json(api.desk(&caller).await.make_key(wish).await?)))
+    Ok((StatusCode::CREATED, Json(api.desk(&caller).make_key(wish).await?)))
 }
 
 pub(in crate::api) async fn revoke(
@@ -35,5 +35,5 @@ pub(in crate::api) async fn revoke(
     caller: Caller,
     Id(id): Id<KeyId>,
 ) -> Result<Json<Revoked>, Error> {
-    Ok(Json(api.desk(&caller).await.revoke_key(id).await?))
+    Ok(Json(api.desk(&caller).revoke_key(id).await?))
 }

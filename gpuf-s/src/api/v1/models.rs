@@ -8,8 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
-    api::{AgentView, Api, Page, caller::Caller, error::Error, presence::Presence, roster},
-    store::{Among, RosterFilter, Scope},
+    api::{AgentView, Api, Page, caller::Caller, error::Error, listing, whereabouts::Whereabouts},
+    store::{Among, EntryFilter, Scope},
 };
 
 /// A model and where it is.
@@ -33,15 +33,15 @@ pub(in crate::api) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
 ) -> Result<Json<Page<Listed>>, Error> {
-    let presence = Presence::of(&api).await;
+    let whereabouts = Whereabouts::of(&api);
     let filter =
-        RosterFilter { among: Among::These(presence.ids()), ..RosterFilter::within(caller.scope.clone()) };
-    let agents = match roster::all(&api.store, &presence, filter).await {
+        EntryFilter { among: Among::These(whereabouts.ids()), ..EntryFilter::within(caller.scope.clone()) };
+    let agents = match listing::all(&api.store, &whereabouts, filter).await {
         Ok(agents) => agents,
         // The registry knows without the store, but not whose they are.
         Err(error) if caller.scope == Scope::Everything => {
             tracing::warn!(%error, "the list of models has those of this server's agents only");
-            presence.into_here()
+            whereabouts.into_here()
         }
         Err(error) => return Err(error.into()),
     };

@@ -19,7 +19,7 @@ pub(in crate::api) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
 ) -> Result<Json<Page<TenantView>>, Error> {
-    Ok(Json(api.desk(&caller).await.tenants().await?.into()))
+    Ok(Json(api.desk(&caller).tenants().await?.into()))
 }
 
 pub(in crate::api) async fn make(
@@ -27,7 +27,7 @@ pub(in crate::api) async fn make(
     caller: Caller,
     Body(wish): Body<TenantWish>,
 ) -> Result<(StatusCode, Json<TenantMade>), Error> {
-    Ok((StatusCode::CREATED, Json(api.desk(&caller).await.make_tenant(wish).await?)))
+    Ok((StatusCode::CREATED, Json(api.desk(&caller).make_tenant(wish).await?)))
 }
 
 pub(in crate::api) async fn revoke(
@@ -35,5 +35,5 @@ pub(in crate::api) async fn revoke(
     caller: Caller,
     Id(id): Id<TenantId>,
 ) -> Result<Json<Revoked>, Error> {
-    Ok(Json(api.desk(&caller).await.revoke_tenant(id).await?))
+    Ok(Json(api.desk(&caller).revoke_tenant(id).await?))
 }

@@ -19,7 +19,7 @@ pub(in crate::api) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
 ) -> Result<Json<Page<TokenView>>, Error> {
-    Ok(Json(api.desk(&caller).await.tokens().await?.into()))
+    Ok(Json(api.desk(&caller).tokens().await?.into()))
 }
 
 pub(in crate::api) async fn make(
@@ -27,7 +27,7 @@ pub(in crate::api) async fn make(
     caller: Caller,
     Body(wish): Body<TokenWish>,
 ) -> Result<(StatusCode, Json<TokenMade>), Error> {
-    Ok((StatusCode::CREATED, Json(api.desk(&caller).await.make_token(wish).await?)))
+    Ok((StatusCode::CREATED, Json(api.desk(&caller).make_token(wish).await?)))
 }
 
 pub(in crate::api) async fn revoke(
@@ -35,5 +35,5 @@ pub(in crate::api) async fn revoke(
     caller: Caller,
     Id(id): Id<TokenId>,
 ) -> Result<Json<Revoked>, Error> {
-    Ok(Json(api.desk(&caller).await.revoke_token(id).await?))
+    Ok(Json(api.desk(&caller).revoke_token(id).await?))
 }

@@ -2,7 +2,12 @@
 
 use common::tls::{agent_of, agent_port_config, enrolment_config, pinned, server_config};
 
-use super::*;
+use rcgen::BasicConstraints;
+
+use super::{
+    authority::{CERTIFICATE as AUTHORITY_CERTIFICATE, KEY as AUTHORITY_KEY},
+    *,
+};
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
@@ -13,7 +18,7 @@ fn data() -> (tempfile::TempDir, DataDir) {
 }
 
 fn open(data: &DataDir, advertised: Option<&str>, now: UnixSeconds) -> Ca {
-    Ca::open(data, advertised, None, now).unwrap()
+    Ca::open(Place::own(data), advertised, None, now).unwrap()
 }
 
 fn request(params: &CertificateParams, key: &KeyPair) -> Vec<u8> {
@@ -120,7 +125,7 @@ fn the_operators_own_certificate_is_presented_and_pinned() {
     let (_other_folder, other) = self::data();
     open(&other, None, NOW);
     let files = CertificateFiles { chain: other.file("tls/server.pem"), key: other.file("tls/server.key") };
-    let ca = Ca::open(&data, None, Some(&files), NOW).unwrap();
+    let ca = Ca::open(Place::own(&data), None, Some(&files), NOW).unwrap();
     assert_eq!(ca.fingerprint(), open(&other, None, NOW).fingerprint());
     assert_ne!(ca.fingerprint(), Fingerprint::of(ca.authority()), "agents' certificates are still ours");
 }
@@ -131,6 +136,70 @@ fn half_an_authority_is_not_replaced_behind_the_agents_backs() {
         let (_folder, data) = data();
         open(&data, None, NOW);
         std::fs::remove_file(data.file("tls").join(lost)).unwrap();
-        assert!(matches!(Ca::open(&data, None, None, NOW), Err(Error::Half { .. })), "{lost}");
+        assert!(matches!(Ca::open(Place::own(&data), None, None, NOW), Err(Error::Half { .. })), "{lost}");
     }
+}
+
+fn open_shared(data: &DataDir, shared: &std::path::Path) -> Result<Ca, Error> {
+    Ca::open(Place { data, shared: Some(shared) }, None, None, NOW)
+}
+
+#[test]
+fn servers_that_start_at_once_on_an_empty_folder_have_one_authority() {
+    for _ in 0..5 {
+        let shared = tempfile::tempdir().unwrap();
+        let together = std::sync::Barrier::new(8);
+        let open_one = || {
+            let (_folder, data) = data();
+            together.wait();
+            let ca = open_shared(&data, shared.path()).unwrap();
+            assert!(data.file("tls/server.pem").exists() && !data.file("tls/ca.key").exists());
+            (ca.kinship(), ca.server().chain[0].clone())
+        };
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(open_one)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert!(opened.iter().all(|(kinship, _)| *kinship == opened[0].0), "one authority");
+        assert!(opened[1..].iter().all(|(_, leaf)| *leaf != opened[0].1), "a certificate each");
+    }
+}
+
+#[test]
+fn a_shared_folder_is_for_its_owner_alone_and_half_of_it_is_no_authority() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_folder, data) = data();
+    let shared = data.path().join("shared");
+    open_shared(&data, &shared).unwrap();
+    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&shared), 0o700);
+    assert!([AUTHORITY_KEY, AUTHORITY_CERTIFICATE].iter().all(|file| mode(&shared.join(file)) == 0o600));
+    std::fs::remove_file(shared.join(AUTHORITY_KEY)).unwrap();
+    let error = open_shared(&data, &shared).unwrap_err();
+    assert!(matches!(error, Error::Half { .. }));
+    assert!(error.to_string().contains(shared.join(AUTHORITY_KEY).to_str().unwrap()), "{error}");
+}
+
+#[test]
+fn a_server_that_has_agents_does_not_change_to_an_empty_folder() {
+    let (_folder, data) = data();
+    let own = open(&data, None, NOW);
+    let shared = tempfile::tempdir().unwrap();
+    assert!(matches!(open_shared(&data, shared.path()), Err(Error::Own { .. })));
+    for file in [AUTHORITY_KEY, AUTHORITY_CERTIFICATE] {
+        std::fs::copy(data.file("tls").join(file), shared.path().join(file)).unwrap();
+    }
+    assert_eq!(open_shared(&data, shared.path()).unwrap().kinship(), own.kinship());
+}
+
+#[test]
+fn servers_are_kin_only_where_agents_trust_both_and_both_trust_agents() {
+    let (_folder, data) = data();
+    let (_other_folder, other) = self::data();
+    let (one, two) = (open(&data, None, NOW), open(&other, None, NOW));
+    assert_ne!(one.kinship(), two.kinship());
+    let files = CertificateFiles { chain: other.file("tls/server.pem"), key: other.file("tls/server.key") };
+    let presents = Ca::open(Place::own(&data), None, Some(&files), NOW).unwrap();
+    assert_eq!(presents.fingerprint(), two.fingerprint());
+    assert_ne!(presents.kinship(), two.kinship(), "agents of the one are strangers to the other");
 }

@@ -24,7 +24,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
         let now = UnixSeconds::now();
-        let ca = Ca::open(&data, None, None, now).unwrap();
+        let ca = Ca::open(crate::auth::ca::Place::own(&data), None, None, now).unwrap();
         Self { store: Store::embedded(&data).await.unwrap(), ca, now, _folder: folder }
     }
 

@@ -29,7 +29,7 @@ pub(in crate::store) struct OwnedKeyColumns {
 
 /// A row of `agents`, with how it is to be shown.
 #[derive(FromRow)]
-pub(in crate::store) struct RosterColumns {
+pub(in crate::store) struct EntryColumns {
     #[sqlx(flatten)]
     agent: Agent,
     shown_name: Option<String>,
@@ -107,10 +107,10 @@ impl TryFrom<OwnedKeyColumns> for OwnedKey {
     }
 }
 
-impl TryFrom<RosterColumns> for AgentEntry {
+impl TryFrom<EntryColumns> for AgentEntry {
     type Error = Error;
 
-    fn try_from(row: RosterColumns) -> Result<Self, Error> {
+    fn try_from(row: EntryColumns) -> Result<Self, Error> {
         let labels = row.shown_labels.map(|json| serde_json::from_str(&json)).transpose();
         Ok(Self {
             row: row.agent.try_into()?,

@@ -99,58 +99,58 @@ async fn enrolled<const N: usize>(store: &Store, owner: &str, names: [&str; N]) 
     rows
 }
 
-async fn ids(store: &Store, filter: RosterFilter) -> Vec<AgentId> {
-    store.roster(&filter).await.unwrap().iter().map(|entry| entry.row.id).collect()
+async fn ids(store: &Store, filter: EntryFilter) -> Vec<AgentId> {
+    store.agent_entries(&filter).await.unwrap().iter().map(|entry| entry.row.id).collect()
 }
 
 async fn a_scope_holds_its_own_agents(store: &Store) {
     let [mine] = enrolled(store, "agents a", ["m"]).await;
     let [theirs] = enrolled(store, "agents b", ["t"]).await;
-    let own = || RosterFilter::within(of("agents a"));
+    let own = || EntryFilter::within(of("agents a"));
     assert_eq!(ids(store, own()).await, [mine.id]);
-    assert_eq!(ids(store, RosterFilter { id: Some(theirs.id), ..own() }).await, []);
-    assert_eq!(ids(store, RosterFilter { owner: theirs.owner.clone(), ..own() }).await, []);
-    assert_eq!(ids(store, RosterFilter { among: Among::These(vec![theirs.id]), ..own() }).await, []);
+    assert_eq!(ids(store, EntryFilter { id: Some(theirs.id), ..own() }).await, []);
+    assert_eq!(ids(store, EntryFilter { owner: theirs.owner.clone(), ..own() }).await, []);
+    assert_eq!(ids(store, EntryFilter { among: Among::These(vec![theirs.id]), ..own() }).await, []);
     let edit = AgentEdit { name: Some(Some(name("taken over"))), ..AgentEdit::default() };
     assert!(!store.edit_agent(&of("agents a"), theirs.id, &edit).await.unwrap());
     assert!(!store.revoke_agent_within(&of("agents a"), theirs.id, NOW).await.unwrap());
     assert_eq!(store.agent(theirs.id).await.unwrap(), Some(theirs));
     assert!(store.revoke_agent_within(&of("agents a"), mine.id, NOW).await.unwrap());
     assert_eq!(store.agent(mine.id).await.unwrap().unwrap().revoked, Some(NOW));
-    assert_eq!(ids(store, RosterFilter { revoked: Some(true), ..own() }).await, [mine.id]);
-    assert_eq!(ids(store, RosterFilter { revoked: Some(false), ..own() }).await, []);
+    assert_eq!(ids(store, EntryFilter { revoked: Some(true), ..own() }).await, [mine.id]);
+    assert_eq!(ids(store, EntryFilter { revoked: Some(false), ..own() }).await, []);
 }
 
 async fn agents_are_found_by_each_condition(store: &Store) {
     let mut rows = enrolled(store, "many", ["Attic 1", "attic 2", "cellar_3", "50%"]).await.to_vec();
-    let all = || RosterFilter::within(of("many"));
-    let named = |text: &str| RosterFilter { name: Some(text.into()), ..all() };
+    let all = || EntryFilter::within(of("many"));
+    let named = |text: &str| EntryFilter { name: Some(text.into()), ..all() };
     assert_eq!(ids(store, named("ATTIC")).await.len(), 2);
     assert_eq!(ids(store, named("_")).await, [rows[2].id], "no pattern, just text");
     assert_eq!(ids(store, named("%")).await, [rows[3].id]);
     let later = NOW.after(Duration::from_secs(1));
-    assert_eq!(ids(store, RosterFilter { enrolled_from: Some(later), ..all() }).await, []);
-    assert_eq!(ids(store, RosterFilter { enrolled_before: Some(NOW), ..all() }).await, []);
-    assert_eq!(ids(store, RosterFilter { enrolled_from: Some(NOW), ..all() }).await.len(), 4);
+    assert_eq!(ids(store, EntryFilter { enrolled_from: Some(later), ..all() }).await, []);
+    assert_eq!(ids(store, EntryFilter { enrolled_before: Some(NOW), ..all() }).await, []);
+    assert_eq!(ids(store, EntryFilter { enrolled_from: Some(NOW), ..all() }).await.len(), 4);
     rows.sort_by_key(|row| row.id);
     let sorted: Vec<_> = rows.iter().map(|row| row.id).collect();
-    let among = |among| RosterFilter { among, ..all() };
+    let among = |among| EntryFilter { among, ..all() };
     assert_eq!(ids(store, among(Among::These(vec![sorted[1]]))).await, [sorted[1]]);
     assert_eq!(ids(store, among(Among::Others(vec![sorted[1]]))).await.len(), 3);
     assert_eq!(ids(store, among(Among::Others(vec![]))).await, sorted);
     assert_eq!(ids(store, among(Among::These(vec![]))).await, []);
-    let first = ids(store, RosterFilter { limit: 3, ..all() }).await;
-    let rest = ids(store, RosterFilter { after: Some(first[2]), ..all() }).await;
+    let first = ids(store, EntryFilter { limit: 3, ..all() }).await;
+    let rest = ids(store, EntryFilter { after: Some(first[2]), ..all() }).await;
     assert_eq!([first, rest].concat(), sorted);
-    let everybody = RosterFilter { owner: Some(name("many")), ..RosterFilter::within(Scope::Everything) };
+    let everybody = EntryFilter { owner: Some(name("many")), ..EntryFilter::within(Scope::Everything) };
     assert_eq!(ids(store, everybody).await, sorted);
 }
 
 async fn an_agent_is_shown_as_it_was_edited(store: &Store) {
     let [row] = enrolled(store, "edited", ["told"]).await;
     let entry = async || {
-        let filter = RosterFilter { id: Some(row.id), ..RosterFilter::within(Scope::Everything) };
-        store.roster(&filter).await.unwrap().remove(0)
+        let filter = EntryFilter { id: Some(row.id), ..EntryFilter::within(Scope::Everything) };
+        store.agent_entries(&filter).await.unwrap().remove(0)
     };
     assert_eq!(entry().await, AgentEntry { row: row.clone(), shown: Shown::default() });
     let labels: std::collections::BTreeMap<_, _> = [("room".to_owned(), "\u{e4}\"'".to_owned())].into();

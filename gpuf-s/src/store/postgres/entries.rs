@@ -4,12 +4,12 @@ use common::AgentId;
 
 use super::{Postgres, statements::statements};
 use crate::store::{
-    AGENTS_PAGE_ROWS_MAX, AgentEdit, AgentEntry, Among, Error, Name, RosterFilter, Scope, UnixSeconds,
-    columns::{RosterColumns, exact, json},
+    AGENTS_PAGE_ROWS_MAX, AgentEdit, AgentEntry, Among, EntryFilter, Error, Name, Scope, UnixSeconds,
+    columns::{EntryColumns, exact, json},
 };
 
 statements! {
-    ROSTER = "SELECT id, name, owner, enrolled_unix, revoked_unix, shown_name, shown_labels, shown_location \
+    ENTRIES = "SELECT id, name, owner, enrolled_unix, revoked_unix, shown_name, shown_labels, shown_location \
               FROM agents WHERE ($1::text IS NULL OR owner = $1) AND ($2::bytea IS NULL OR id = $2) \
               AND ($3::text IS NULL OR owner = $3) \
               AND ($4::text IS NULL OR strpos(lower(coalesce(shown_name, name)), lower($4 COLLATE \"C\")) > 0) \
@@ -25,14 +25,17 @@ statements! {
 }
 
 impl Postgres {
-    pub(in crate::store) async fn roster(&self, filter: &RosterFilter) -> Result<Vec<AgentEntry>, Error> {
+    pub(in crate::store) async fn agent_entries(
+        &self,
+        filter: &EntryFilter,
+    ) -> Result<Vec<AgentEntry>, Error> {
         let (inside, ids) = match &filter.among {
             Among::All => (true, None),
             Among::These(ids) => (true, Some(ids)),
             Among::Others(ids) => (false, Some(ids)),
         };
         let bytes = |id: AgentId| id.as_bytes().to_vec();
-        let query = sqlx::query_as::<_, RosterColumns>(ROSTER)
+        let query = sqlx::query_as::<_, EntryColumns>(ENTRIES)
             .bind(filter.scope.text())
             .bind(filter.id.map(bytes))
             .bind(filter.owner.as_ref().map(Name::as_str))

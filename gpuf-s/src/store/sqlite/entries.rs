@@ -4,14 +4,17 @@ use common::AgentId;
 
 use super::{Sqlite, in_time};
 use crate::store::{
-    AGENTS_PAGE_ROWS_MAX, AgentEdit, AgentEntry, Among, Error, Name, RosterFilter, Scope, UnixSeconds,
-    columns::{RosterColumns, exact, json},
+    AGENTS_PAGE_ROWS_MAX, AgentEdit, AgentEntry, Among, EntryFilter, Error, Name, Scope, UnixSeconds,
+    columns::{EntryColumns, exact, json},
 };
 
 impl Sqlite {
-    pub(in crate::store) async fn roster(&self, filter: &RosterFilter) -> Result<Vec<AgentEntry>, Error> {
+    pub(in crate::store) async fn agent_entries(
+        &self,
+        filter: &EntryFilter,
+    ) -> Result<Vec<AgentEntry>, Error> {
         let (inside, ids) = among(&filter.among);
-        let query = sqlx::query_as::<_, RosterColumns>(
+        let query = sqlx::query_as::<_, EntryColumns>(
             "SELECT * FROM agents WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR id = ?2) \
              AND (?3 IS NULL OR owner = ?3) \
              AND (?4 IS NULL OR instr(lower(coalesce(shown_name, name)), lower(?4)) > 0) \
