@@ -1,41 +1,47 @@
-//! Where operators arrive: the management REST and the metrics.
+//! Where operators and tenants arrive: the management REST and the metrics.
 
 mod routes;
 
-mod agents;
-mod audit;
-mod keys;
+mod health;
 mod metrics;
-mod models;
-mod servers;
-mod tokens;
-mod usage;
+mod user;
+mod v1;
 
+mod docs;
+mod openapi;
+
+mod listing;
+mod whereabouts;
+
+mod caller;
+mod envelope;
 mod error;
 mod extract;
 mod figures;
 mod fleet;
 mod gate;
+mod hex;
 mod listener;
+mod moment;
 
-pub use agents::listed as agents_listed;
 pub use figures::serve_figures;
 pub use fleet::{AgentView, EngineView, Fleet, HeartbeatView, ModelView, ServerView};
+pub use listing::listed as agents_listed;
 pub use routes::{Access, ROUTES, Route};
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{AdminToken, Authenticator, Ca, Desk},
+    auth::{AdminToken, Authenticator, Desk, Tenants, desk::JoinPoint},
     config::Host,
-    data_dir::Addresses,
     store::Store,
     telemetry::{Figures, Metrics},
 };
+use caller::Caller;
 
 /// Everything that the API shows and does.
 #[derive(Clone)]
@@ -44,18 +50,20 @@ pub struct Api {
     pub store: Store,
     /// Who has to forget a revoked key.
     pub authenticator: Authenticator,
-    /// What join strings pin.
-    pub ca: Arc<Ca>,
     /// What operators present.
     pub admin: AdminToken,
+    /// Who tells tenants by theirs.
+    pub tenants: Tenants,
+    /// Where machines join, if this process knows by itself.
+    pub join: Option<JoinPoint>,
     /// Who is connected.
     pub fleet: Arc<dyn Fleet>,
     /// What the public port counts.
     pub metrics: Metrics,
     /// How heartbeats and records of usage fare.
     pub records: Figures,
-    /// Where the server listens.
-    pub addresses: Addresses,
+    /// Where this API listens.
+    pub address: SocketAddr,
     /// The name under which others reach this server.
     pub advertise: Option<Host>,
     /// Further names under which this port may be addressed.
@@ -66,7 +74,7 @@ pub struct Api {
 
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Api({})", self.addresses.api)
+        write!(f, "Api({})", self.address)
     }
 }
 
@@ -92,14 +100,15 @@ impl Api {
         listener::serve(listener, routes::router(Arc::new(self)), shutdown).await;
     }
 
-    fn desk(&self) -> Desk {
+    /// The desk at which a caller's deeds are done, within what they reach.
+    fn desk(&self, caller: &Caller) -> Desk {
         Desk {
             store: self.store.clone(),
             cache: self.authenticator.cache().clone(),
             authenticator: Some(self.authenticator.clone()),
-            control: crate::net::advertised(self.advertise.as_ref(), self.addresses.control),
-            fingerprint: self.ca.fingerprint(),
-            actor: "api",
+            join: whereabouts::join_point(self),
+            actor: caller.actor(),
+            scope: caller.scope.clone(),
         }
     }
 }

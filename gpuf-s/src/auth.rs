@@ -11,6 +11,7 @@ mod limiter;
 mod lookups;
 mod recent;
 mod revocations;
+pub mod tenant;
 
 pub use admin::AdminToken;
 pub use ca::Ca;
@@ -20,6 +21,7 @@ pub use keeper::Keeper;
 pub use key::{ApiKey, StaticKey};
 pub use lookups::{AnsweredBy, Verdict};
 pub use revocations::Watch;
+pub use tenant::Tenants;
 
 use std::{
     fmt,

@@ -12,6 +12,7 @@ mod office;
 mod serve;
 mod stats;
 mod table;
+mod tenants;
 
 pub use heartbeat_consumer::HeartbeatConsumer;
 
@@ -63,6 +64,9 @@ enum Command {
     /// Join strings that bring GPU machines in
     #[command(subcommand)]
     JoinToken(join_token::Command),
+    /// Those who share the server, each seeing its own
+    #[command(subcommand)]
+    Tenants(tenants::Command),
     /// GPU machines
     #[command(subcommand)]
     Agents(agents::Command),
@@ -196,6 +200,9 @@ impl Cli {
             Command::JoinToken(command) => {
                 runtime.block_on(join_token::execute(command, &load(Settings::default())?))
             }
+            Command::Tenants(command) => {
+                runtime.block_on(tenants::execute(command, &load(Settings::default())?))
+            }
             Command::Agents(command) => {
                 runtime.block_on(agents::execute(command, &load(Settings::default())?))
             }
@@ -219,6 +226,7 @@ fn start_log(command: &Command) {
         Command::Quickstart(_) => "warn",
         Command::Keys(_)
         | Command::JoinToken(_)
+        | Command::Tenants(_)
         | Command::Agents(_)
         | Command::Cert(_)
         | Command::Migrate { .. }

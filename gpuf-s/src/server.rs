@@ -28,7 +28,7 @@ use records::Records;
 
 use crate::{
     api::Api,
-    auth::{AdminToken, Authenticator, Ca, Watch, admin, ca},
+    auth::{AdminToken, Authenticator, Ca, Tenants, Watch, admin, ca, desk::JoinPoint},
     bus,
     cache::{self, Cache},
     config::Config,
@@ -241,8 +241,12 @@ impl Server {
         let api = Api {
             store: store.clone(),
             authenticator,
-            ca: ca.clone(),
             admin,
+            tenants: Tenants::new(store.clone(), Instant::now()),
+            join: Some(JoinPoint {
+                control: net::advertised(config.advertise.as_ref(), addresses.control),
+                fingerprint: ca.fingerprint(),
+            }),
             fleet: Arc::new(fleet::View {
                 registry: registry.clone(),
                 roster: roster.clone(),
@@ -250,7 +254,7 @@ impl Server {
             }),
             metrics,
             records: records.figures.clone(),
-            addresses: addresses.clone(),
+            address: addresses.api,
             advertise: config.advertise.clone(),
             hosts: config.api_hosts.clone(),
             version: env!("CARGO_PKG_VERSION"),

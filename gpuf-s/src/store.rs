@@ -9,6 +9,7 @@ mod reports;
 mod rows;
 mod samples;
 mod servers;
+mod tenants;
 mod usage;
 
 mod migrations;
@@ -20,7 +21,7 @@ mod sample_columns;
 mod verdict;
 
 pub use day::{BadDay, DAY_MS, Day};
-pub use id::{KeyHash, KeyId, TokenHash, TokenId, UsageId};
+pub use id::{KeyHash, KeyId, TenantHash, TenantId, TokenHash, TokenId, UsageId};
 pub use migrations::{Migrations, Step};
 pub use reports::{
     AgentDay, AgentFacts, AgentFilter, AgentReport, DayFilter, Device, DeviceDay, Difference, Gauge,
@@ -34,11 +35,15 @@ pub use samples::{
     SetAside, Stored,
 };
 pub use servers::{Presence, PresentAgent, ServerRow};
+pub use tenants::{
+    AgentEdit, AgentEntry, Among, CatalogueFilter, EntryFilter, KnownModel, OwnedKey, Scope, Shown,
+    TenantRow, UsageBy, UsageGroup, UsageSeen, UsageSum,
+};
 pub use usage::{Outcome, UsageFilter, UsageRecord};
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use common::{AgentId, EngineReport};
+use common::{AgentId, EngineReport, ModelName};
 
 use crate::{data_dir::DataDir, secret::SecretUrl};
 
@@ -50,6 +55,10 @@ pub const STATEMENT_DEADLINE: Duration = Duration::from_secs(2);
 pub const AUDIT_LINES_MAX: i64 = 100_000;
 /// Rows of usage that one question may ask for.
 pub const USAGE_PAGE_ROWS_MAX: u32 = 1000;
+/// Agents that one question may ask for.
+pub const AGENTS_PAGE_ROWS_MAX: u32 = 1000;
+/// Described models that one question may ask for.
+pub const CATALOGUE_PAGE_ROWS_MAX: u32 = 1000;
 
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -202,6 +211,42 @@ delegate! {
     audit(line: &AuditLine) -> ();
     /// The newest lines of the audit trail, newest first.
     audit_lines(limit: u32) -> Vec<AuditLine>;
+
+    /// Adds a tenant. [`Error::Taken`] where its id, name or hash exists.
+    insert_tenant(tenant: &TenantRow) -> ();
+    /// Every tenant, oldest first, revoked ones included.
+    tenants() -> Vec<TenantRow>;
+    /// The tenant of `hash`, whatever its state.
+    tenant_by_hash(hash: &TenantHash) -> Option<TenantRow>;
+    /// Revokes a tenant's token; whether there is such a tenant.
+    revoke_tenant(id: TenantId, now: UnixSeconds) -> bool;
+    /// Adds a key of a tenant or of the operator. [`Error::Taken`] where its id or hash exists.
+    insert_owned_key(key: &OwnedKey) -> ();
+    /// The keys of a scope, oldest first, revoked ones included.
+    keys_within(scope: &Scope) -> Vec<OwnedKey>;
+    /// Revokes a key of a scope; its hash, or `None` where the scope has no such key.
+    revoke_key_within(scope: &Scope, id: KeyId, now: UnixSeconds) -> Option<KeyHash>;
+    /// The join tokens of a scope, oldest first.
+    join_tokens_within(scope: &Scope) -> Vec<TokenRow>;
+    /// Revokes a join token of a scope; whether the scope has it.
+    revoke_join_token_within(scope: &Scope, id: TokenId, now: UnixSeconds) -> bool;
+    /// Agents by their ids, a page at a time, revoked ones included.
+    agent_entries(filter: &EntryFilter) -> Vec<AgentEntry>;
+    /// Changes how an agent of a scope is shown, and whose it is; whether the scope has it.
+    edit_agent(scope: &Scope, id: AgentId, edit: &AgentEdit) -> bool;
+    /// Revokes an agent of a scope; whether the scope has it.
+    revoke_agent_within(scope: &Scope, id: AgentId, now: UnixSeconds) -> bool;
+    /// Records of usage of a scope's keys and of what its agents served, newest first. A key that is asked
+    /// for must be the scope's.
+    usage_within(scope: &Scope, filter: &UsageFilter) -> Vec<UsageSeen>;
+    /// Sums over the same records, the largest groups first, days newest first.
+    usage_sums(scope: &Scope, by: UsageBy, filter: &UsageFilter) -> Vec<UsageSum>;
+    /// Describes a model, in place of what was said of it before; when it was first described.
+    put_known_model(model: &KnownModel) -> UnixSeconds;
+    /// Described models by their names, a page at a time.
+    known_models(filter: &CatalogueFilter) -> Vec<KnownModel>;
+    /// Takes a model out of the catalogue; whether it was in it.
+    remove_known_model(name: &ModelName) -> bool;
     /// Stores a batch whole or not at all, and each of its records once, however often it is sent. A record that
     /// the database refuses is set aside and does not hold up the others.
     ingest(batch: &Batch) -> Stored;

@@ -1,6 +1,6 @@
 //! What went wrong at the API, and what an operator is told.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use axum::{
     Json,
@@ -13,14 +13,24 @@ use crate::{auth::desk, store};
 /// Why a request was not done.
 #[derive(Debug)]
 pub(super) enum Error {
-    /// No admin token, or another.
+    /// No token, or one that opens nothing.
     Unauthorized,
+    /// A tenant's token for what is the operator's.
+    Forbidden,
+    /// Too many tokens from this address that opened nothing.
+    Limited(Duration),
+    /// Whether the token is a tenant's cannot be looked up.
+    Unknown,
     /// A name that this port does not go by: somebody's web page may be behind it.
     Host,
     /// A web page of another host.
     Origin,
     /// No such path.
     NoRoute,
+    /// No such agent, or none that the asker may know of.
+    NoAgent,
+    /// Another agent has or had the id.
+    TakenId,
     /// The path has other methods.
     Method,
     /// The body or the query is not what it should be.
@@ -57,7 +67,23 @@ impl Error {
             Self::Unauthorized => told(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
-                "Send the admin token (admin.token in the server's data directory) as Authorization: Bearer …",
+                "Send the admin token (admin.token in the server's data directory) or a tenant's token as \
+                 Authorization: Bearer …",
+            ),
+            Self::Forbidden => told(
+                StatusCode::FORBIDDEN,
+                "operator_only",
+                "This is for the operator: it wants the admin token.",
+            ),
+            Self::Limited(_) => told(
+                StatusCode::TOO_MANY_REQUESTS,
+                "rate_limit_exceeded",
+                "Too many tokens from this address did not work; wait a moment.",
+            ),
+            Self::Unknown => told(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "auth_unavailable",
+                "Tenants' tokens cannot be checked at the moment; try again.",
             ),
             Self::Host => told(
                 StatusCode::FORBIDDEN,
@@ -70,6 +96,12 @@ impl Error {
                 "Web pages of this origin may not use the API. Allow its host with --api-hosts.",
             ),
             Self::NoRoute => told(StatusCode::NOT_FOUND, "not_found", "There is nothing at this path."),
+            Self::NoAgent => told(StatusCode::NOT_FOUND, "not_found", "There is no agent with this id."),
+            Self::TakenId => told(
+                StatusCode::CONFLICT,
+                "id_taken",
+                "Another agent has or had this id; leave it out to get one.",
+            ),
             Self::Method => told(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -95,6 +127,8 @@ fn desk(error: desk::Error) -> Told {
     match error {
         desk::Error::NotFound(_) => Told(StatusCode::NOT_FOUND, "not_found", None, text),
         desk::Error::Invalid(param, _) => Told(StatusCode::BAD_REQUEST, "invalid_request", Some(param), text),
+        desk::Error::Taken(_) => Told(StatusCode::CONFLICT, "name_taken", Some("name"), text),
+        desk::Error::NoJoinPoint => Told(StatusCode::SERVICE_UNAVAILABLE, "no_join_point", None, text),
         desk::Error::Random(error) => failed(&error),
         desk::Error::Store(error @ store::Error::Unavailable(_)) => {
             tracing::warn!(%error, "the API could not reach the store");
@@ -114,19 +148,25 @@ fn failed(error: &dyn std::fmt::Display) -> Told {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
+        let wait = match &self {
+            Self::Limited(wait) => wait.as_secs().max(1),
+            _ => 1,
+        };
         let Told(status, code, param, message) = self.told();
         let kind = if status.is_server_error() { "server_error" } else { "invalid_request_error" };
         let body = serde_json::json!({
             "error": { "message": message, "type": kind, "param": param, "code": code }
         });
         let mut response = (status, Json(body)).into_response();
-        let headers = response.headers_mut();
-        if status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if status == StatusCode::SERVICE_UNAVAILABLE || status == StatusCode::TOO_MANY_REQUESTS {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
+        // Some paths tell the same in another shape: the gate knows them.
+        response.extensions_mut().insert(Message(message));
         response
     }
 }
+
+/// What an error told.
+#[derive(Debug, Clone)]
+pub(super) struct Message(pub(super) Cow<'static, str>);

@@ -52,3 +52,15 @@ impl<T: std::str::FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
         id.map(Self).ok_or(Error::NoRoute)
     }
 }
+
+/// How many rows may be asked for at once.
+const LIMIT_MAX: u32 = 1000;
+
+/// The limit that was asked for, or the usual one.
+pub(super) fn limit(asked: Option<u32>, usual: u32) -> Result<u32, Error> {
+    let limit = asked.unwrap_or(usual);
+    let inside = (1..=LIMIT_MAX).contains(&limit);
+    inside
+        .then_some(limit)
+        .ok_or_else(|| Error::Malformed(format!("limit must be between 1 and {LIMIT_MAX}")))
+}

@@ -7,13 +7,16 @@ use common::{
     message::{GpuSample, HostSample},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::store::ServerRow;
+use super::openapi::shapes;
+use crate::store::{Name, ServerRow, UnixSeconds};
 
 /// A server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServerView {
     /// Its id, another one after each start.
+    #[schema(schema_with = shapes::agent_id)]
     pub id: ServerId,
     /// What people call it: `host:port` of its control port.
     pub name: String,
@@ -33,10 +36,27 @@ pub struct ServerView {
     pub agents: usize,
 }
 
+impl From<&ServerRow> for ServerView {
+    fn from(server: &ServerRow) -> Self {
+        Self {
+            id: ServerId::from_bytes(server.id),
+            name: server.name.clone(),
+            state: if server.control.is_empty() { "draining" } else { "running" }.to_owned(),
+            this: false,
+            version: server.version.clone(),
+            public: server.public.clone(),
+            api: server.api.clone(),
+            started_unix: server.started.0,
+            agents: server.agents.len(),
+        }
+    }
+}
+
 /// An agent with a live session.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentView {
     /// Its id.
+    #[schema(schema_with = shapes::agent_id)]
     pub id: AgentId,
     /// What it calls itself.
     pub name: String,
@@ -68,14 +88,59 @@ pub struct AgentView {
     pub tunnel_connections: u32,
     /// The last heartbeat.
     pub heartbeat: Option<HeartbeatView>,
+    /// Whose it is; null for the operator's.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub owner: Option<Name>,
+    /// When it was let in, seconds since the Unix epoch.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>)]
+    pub enrolled_unix: Option<UnixSeconds>,
+    /// When it was put out.
+    #[serde(default)]
+    #[schema(value_type = Option<i64>)]
+    pub revoked_unix: Option<UnixSeconds>,
+    /// When its latest stored heartbeat was taken, milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub last_seen_unix_ms: Option<u64>,
+}
+
+impl AgentView {
+    /// An agent of which nothing is known but that it is there.
+    #[must_use]
+    pub const fn bare(id: AgentId, name: String, state: String) -> Self {
+        Self {
+            id,
+            name,
+            state,
+            connected_for_s: None,
+            address: None,
+            version: None,
+            os: None,
+            arch: None,
+            labels: BTreeMap::new(),
+            location: None,
+            engines: Vec::new(),
+            round_trip_ms: None,
+            tunnel_connections: 0,
+            heartbeat: None,
+            owner: None,
+            enrolled_unix: None,
+            revoked_unix: None,
+            last_seen_unix_ms: None,
+            servers: Vec::new(),
+        }
+    }
 }
 
 /// An engine of an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EngineView {
     /// Its name within the agent.
+    #[schema(value_type = String)]
     pub id: EngineId,
     /// What it is.
+    #[schema(schema_with = shapes::engine_kind)]
     pub kind: EngineKind,
     /// Its version.
     pub version: Option<String>,
@@ -88,9 +153,10 @@ pub struct EngineView {
 }
 
 /// A model of an engine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ModelView {
     /// Its name.
+    #[schema(value_type = String)]
     pub name: ModelName,
     /// Whether its weights are in memory.
     pub loaded: Option<bool>,
@@ -101,13 +167,15 @@ pub struct ModelView {
 }
 
 /// How a host is, and how long ago it said so.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HeartbeatView {
     /// Seconds since it arrived.
     pub age_s: u64,
     /// The host.
+    #[schema(schema_with = shapes::host_sample)]
     pub host: HostSample,
     /// Its GPUs.
+    #[schema(schema_with = shapes::gpu_samples)]
     pub gpus: Vec<GpuSample>,
 }
 

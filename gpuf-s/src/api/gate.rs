@@ -1,35 +1,67 @@
-//! What every request passes first: a name of ours, no foreign web page, and the admin token.
+//! What every request passes first: a name of ours, no foreign web page, and a token of somebody's.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header, request::Parts},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use zeroize::Zeroizing;
 
-use super::{Access, Api, ROUTES, error::Error};
+use super::{Access, Api, ROUTES, caller::Caller, docs, envelope, error::Error, openapi};
+use crate::{auth, store::Scope};
 
 /// A whole request; the store's own deadlines are shorter.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// The address at which a connection arrived.
+/// The paths that a browser opens by itself, which can present a name and a password only.
+const PAGES: [&str; 2] = [docs::PATH, openapi::PATH];
+
+/// The two ends of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ArrivedAt(pub(super) IpAddr);
+pub(super) struct Ends {
+    /// The address at which it arrived.
+    pub(super) here: IpAddr,
+    /// Where it came from.
+    pub(super) there: IpAddr,
+}
 
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
-    let mut response = match check(&api, &request) {
-        Ok(()) => match tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => Error::Timeout.into_response(),
-        },
+    let (mut head, body) = request.into_parts();
+    let id = request_id(&head.headers);
+    let path = head.uri.path();
+    let (is_page, encloses) = (PAGES.contains(&path), envelope::is_at(path));
+    let mut response = match admit(&api, &head).await {
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                head.extensions.insert(caller);
+            }
+            let run = next.run(Request::from_parts(head, body));
+            match tokio::time::timeout(REQUEST_DEADLINE, run).await {
+                Ok(response) => response,
+                Err(_) => Error::Timeout.into_response(),
+            }
+        }
         Err(error) => error.into_response(),
     };
+    if encloses {
+        response = envelope::enclose(response);
+    }
+    let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
+    if unauthorized {
+        let scheme = if is_page { "Basic realm=\"the token as password\"" } else { "Bearer" };
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+    }
     headers.insert(REQUEST_ID, id);
     // What is shown here is nobody else's to keep, to frame or to guess the type of.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -37,29 +69,74 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
     response
 }
 
-fn check(api: &Api, request: &Request) -> Result<(), Error> {
-    let arrived = request.extensions().get::<ArrivedAt>().map(|at| at.0);
-    let headers = request.headers();
-    if !host_of(request.uri(), headers).is_some_and(|host| is_ours(api, host, arrived)) {
+/// Keeps tenants out of what is the operator's; every route passes here with its own access.
+pub(super) async fn permit(State(access): State<Access>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Caller>();
+    let refused = match access {
+        Access::Open => None,
+        Access::Tenant => caller.is_none().then_some(Error::Unauthorized),
+        Access::Admin => match caller {
+            Some(Caller { scope: Scope::Everything }) => None,
+            Some(Caller { scope: Scope::Of(_) }) => Some(Error::Forbidden),
+            None => Some(Error::Unauthorized),
+        },
+    };
+    match refused {
+        Some(error) => error.into_response(),
+        None => next.run(request).await,
+    }
+}
+
+/// Who asks; nobody in particular on the open routes.
+async fn admit(api: &Api, request: &Parts) -> Result<Option<Caller>, Error> {
+    let ends = request.extensions.get::<Ends>().copied();
+    let headers = &request.headers;
+    let arrived = ends.map(|ends| ends.here);
+    if !host_of(&request.uri, headers).is_some_and(|host| is_ours(api, host, arrived)) {
         return Err(Error::Host);
     }
     if !origin_allowed(api, headers, arrived) {
         return Err(Error::Origin);
     }
-    let path = request.uri().path();
-    let open = ROUTES.iter().any(|route| route.access == Access::Open && route.path == path);
-    if open || is_admin(api, headers) { Ok(()) } else { Err(Error::Unauthorized) }
+    let path = request.uri.path();
+    if ROUTES.iter().any(|route| route.access == Access::Open && route.path == path) {
+        return Ok(None);
+    }
+    let token = credential(headers, PAGES.contains(&path)).ok_or(Error::Unauthorized)?;
+    if api.admin.matches(&token) {
+        return Ok(Some(Caller::OPERATOR));
+    }
+    let from = ends.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ends| ends.there);
+    match api.tenants.tell(&token, from, Instant::now()).await {
+        Ok(name) => Ok(Some(Caller::tenant(name))),
+        Err(auth::Error::Missing | auth::Error::Invalid) => Err(Error::Unauthorized),
+        Err(auth::Error::Unavailable) => Err(Error::Unknown),
+        Err(auth::Error::Limited { retry_after }) => Err(Error::Limited(retry_after)),
+    }
 }
 
-fn is_admin(api: &Api, headers: &HeaderMap) -> bool {
-    bearer(headers).is_some_and(|token| api.admin.matches(token))
+fn credential(headers: &HeaderMap, is_page: bool) -> Option<Zeroizing<Vec<u8>>> {
+    let token = bearer(headers).map(|token| Zeroizing::new(token.to_owned()));
+    token.or_else(|| if is_page { password(headers) } else { None })
+}
+
+/// The password of what a browser asked its user for; the name does not matter.
+fn password(headers: &HeaderMap) -> Option<Zeroizing<Vec<u8>>> {
+    let encoded = after_scheme(headers, b"Basic ")?;
+    let pair = Zeroizing::new(STANDARD.decode(encoded).ok()?);
+    let colon = pair.iter().position(|byte| *byte == b':')?;
+    Some(Zeroizing::new(pair[colon + 1..].to_owned()))
 }
 
 /// The one credential; two of them are none.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    after_scheme(headers, b"Bearer ")
+}
+
+fn after_scheme<'a>(headers: &'a HeaderMap, scheme: &[u8]) -> Option<&'a [u8]> {
     let value = only(headers, &header::AUTHORIZATION)?.as_bytes();
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+    let (given, token) = value.split_at_checked(scheme.len())?;
+    given.eq_ignore_ascii_case(scheme).then(|| token.trim_ascii())
 }
 
 /// The host that the client believes to talk to, without its port.
@@ -88,7 +165,7 @@ fn without_port(authority: &str) -> &str {
 /// address in the name's place is beyond its reach.
 fn is_ours(api: &Api, host: &str, arrived: Option<IpAddr>) -> bool {
     if let Ok(address) = host.parse::<IpAddr>() {
-        return address.is_loopback() || address == api.addresses.api.ip() || Some(address) == arrived;
+        return address.is_loopback() || address == api.address.ip() || Some(address) == arrived;
     }
     let host = host.trim_end_matches('.');
     let named = api.advertise.iter().chain(&api.hosts).any(|ours| ours.as_str().eq_ignore_ascii_case(host));
@@ -146,5 +223,17 @@ mod tests {
         let mut two = headers(&["Bearer a"]);
         two.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer b"));
         assert_eq!(bearer(&two), None);
+    }
+
+    #[test]
+    fn a_browser_presents_the_token_as_a_password() {
+        let headers = |value: String| {
+            HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::try_from(value).unwrap())])
+        };
+        let basic = |pair: &str| headers(format!("Basic {}", STANDARD.encode(pair)));
+        assert_eq!(*credential(&basic("anybody:a:b"), true).unwrap(), b"a:b");
+        assert_eq!(credential(&basic("anybody:a"), false), None, "not where programs ask");
+        assert_eq!(credential(&basic("a"), true), None);
+        assert_eq!(credential(&headers("Basic ???".into()), true), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Accepts operators' connections: few, patient, and ended at shutdown.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1};
@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::gate::ArrivedAt;
+use super::gate::Ends;
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 128;
@@ -61,10 +61,11 @@ async fn accept(
 }
 
 async fn converse(stream: TcpStream, router: Router, shutdown: CancellationToken) {
-    let Ok(arrived) = stream.local_addr() else { return };
+    let (Ok(here), Ok(there)) = (stream.local_addr(), stream.peer_addr()) else { return };
     // Without it an answer waits for the client's delayed acknowledgement; it then is only slower.
     let _ = stream.set_nodelay(true);
-    let service = service(router, arrived.ip().to_canonical());
+    let ends = Ends { here: here.ip().to_canonical(), there: there.ip().to_canonical() };
+    let service = service(router, ends);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
@@ -85,7 +86,7 @@ async fn converse(stream: TcpStream, router: Router, shutdown: CancellationToken
 
 fn service(
     router: Router,
-    arrived: IpAddr,
+    ends: Ends,
 ) -> impl hyper::service::Service<
     Request<Incoming>,
     Response = axum::response::Response,
@@ -93,7 +94,7 @@ fn service(
     Future: Send,
 > {
     hyper::service::service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(ArrivedAt(arrived));
+        request.extensions_mut().insert(ends);
         hyper::service::Service::call(&hyper_util::service::TowerToHyperService::new(router.clone()), request)
     })
 }

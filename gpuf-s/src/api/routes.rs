@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
-    extract::{DefaultBodyLimit, State},
-    http::StatusCode,
+    Router,
+    extract::DefaultBodyLimit,
     middleware,
-    response::{IntoResponse as _, Response},
-    routing::{MethodRouter, delete, get, post},
+    routing::{MethodRouter, delete, get, patch, post, put},
 };
 
-use super::{Api, agents, audit, error::Error, gate, keys, metrics, models, servers, tokens, usage};
+use super::{
+    Api, docs,
+    error::Error,
+    gate, health, metrics, openapi,
+    user::{clients, downloads, insert, models as user_models, status},
+    v1::{agents, audit, catalogue, keys, models, servers, tenants, tokens, usage, usage_sums},
+};
 
 /// The largest request body, bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -21,6 +25,8 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 pub enum Access {
     /// Anybody who reaches the port.
     Open,
+    /// Who has the admin token, or a tenant's for what is the tenant's.
+    Tenant,
     /// Who has the admin token.
     Admin,
 }
@@ -34,13 +40,17 @@ pub struct Route {
     pub path: &'static str,
     /// Who may use it.
     pub access: Access,
-    action: Action,
+    pub(super) action: Action,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Action {
+/// What a route does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
     Health,
     Ready,
+    OpenApi,
+    Docs,
+    Metrics,
     ListKeys,
     MakeKey,
     RevokeKey,
@@ -48,43 +58,86 @@ enum Action {
     MakeToken,
     RevokeToken,
     ListAgents,
+    ShowAgent,
+    EditAgent,
     RevokeAgent,
     ListModels,
+    ListCatalogue,
+    DescribeModel,
+    ForgetModel,
     ListServers,
     ListUsage,
+    SumUsage,
+    ListTenants,
+    MakeTenant,
+    RevokeTenant,
     ListAudit,
-    Metrics,
+    InsertClient,
+    ListClients,
+    ListClientStatus,
+    EditClient,
+    PutClient,
+    ListDownloads,
+    InsertModel,
+    GetModels,
 }
 
 const fn open(method: &'static str, path: &'static str, action: Action) -> Route {
     Route { method, path, access: Access::Open, action }
 }
 
+const fn tenant(method: &'static str, path: &'static str, action: Action) -> Route {
+    Route { method, path, access: Access::Tenant, action }
+}
+
 const fn admin(method: &'static str, path: &'static str, action: Action) -> Route {
     Route { method, path, access: Access::Admin, action }
 }
 
-/// Every route; the router is built from it, and tests take it as the list of what to try.
+/// Every route; the router and the OpenAPI document are built from it, and tests take it as the list of what
+/// to try.
 pub const ROUTES: &[Route] = &[
     open("GET", "/api/health", Action::Health),
-    open("GET", "/api/ready", Action::Ready),
-    admin("GET", "/api/v1/keys", Action::ListKeys),
-    admin("POST", "/api/v1/keys", Action::MakeKey),
-    admin("DELETE", "/api/v1/keys/{id}", Action::RevokeKey),
-    admin("GET", "/api/v1/join-tokens", Action::ListTokens),
-    admin("POST", "/api/v1/join-tokens", Action::MakeToken),
-    admin("DELETE", "/api/v1/join-tokens/{id}", Action::RevokeToken),
-    admin("GET", "/api/v1/agents", Action::ListAgents),
-    admin("DELETE", "/api/v1/agents/{id}", Action::RevokeAgent),
-    admin("GET", "/api/v1/models", Action::ListModels),
-    admin("GET", "/api/v1/servers", Action::ListServers),
-    admin("GET", "/api/v1/usage", Action::ListUsage),
-    admin("GET", "/api/v1/audit", Action::ListAudit),
+    tenant("GET", "/api/ready", Action::Ready),
+    tenant("GET", "/api/openapi.json", Action::OpenApi),
+    tenant("GET", "/docs", Action::Docs),
     admin("GET", "/metrics", Action::Metrics),
+    tenant("GET", "/api/v1/keys", Action::ListKeys),
+    tenant("POST", "/api/v1/keys", Action::MakeKey),
+    tenant("DELETE", "/api/v1/keys/{id}", Action::RevokeKey),
+    tenant("GET", "/api/v1/join-tokens", Action::ListTokens),
+    tenant("POST", "/api/v1/join-tokens", Action::MakeToken),
+    tenant("DELETE", "/api/v1/join-tokens/{id}", Action::RevokeToken),
+    tenant("GET", "/api/v1/agents", Action::ListAgents),
+    tenant("GET", "/api/v1/agents/{id}", Action::ShowAgent),
+    tenant("PATCH", "/api/v1/agents/{id}", Action::EditAgent),
+    tenant("DELETE", "/api/v1/agents/{id}", Action::RevokeAgent),
+    tenant("GET", "/api/v1/models", Action::ListModels),
+    tenant("GET", "/api/v1/catalogue", Action::ListCatalogue),
+    admin("POST", "/api/v1/catalogue", Action::DescribeModel),
+    admin("DELETE", "/api/v1/catalogue", Action::ForgetModel),
+    admin("GET", "/api/v1/servers", Action::ListServers),
+    tenant("GET", "/api/v1/usage", Action::ListUsage),
+    tenant("GET", "/api/v1/usage/summary", Action::SumUsage),
+    admin("GET", "/api/v1/tenants", Action::ListTenants),
+    admin("POST", "/api/v1/tenants", Action::MakeTenant),
+    admin("DELETE", "/api/v1/tenants/{id}", Action::RevokeTenant),
+    admin("GET", "/api/v1/audit", Action::ListAudit),
+    tenant("POST", "/api/user/insert_client", Action::InsertClient),
+    tenant("GET", "/api/user/client_list", Action::ListClients),
+    tenant("GET", "/api/user/client_status_list", Action::ListClientStatus),
+    tenant("POST", "/api/user/edit_client_info", Action::EditClient),
+    tenant("PUT", "/api/user/edit_client_info", Action::PutClient),
+    tenant("GET", "/api/user/model_download_progress", Action::ListDownloads),
+    admin("POST", "/api/models/insert", Action::InsertModel),
+    tenant("GET", "/api/models/get", Action::GetModels),
 ];
 
 pub(super) fn router(api: Arc<Api>) -> Router {
-    let routes = ROUTES.iter().fold(Router::new(), |router, route| router.route(route.path, handler(route)));
+    let routes = ROUTES.iter().fold(Router::new(), |router, route| {
+        let permit = middleware::from_fn_with_state(route.access, gate::permit);
+        router.route(route.path, handler(route).layer(permit))
+    });
     routes
         .fallback(async || Error::NoRoute)
         .method_not_allowed_fallback(async || Error::Method)
@@ -95,8 +148,11 @@ pub(super) fn router(api: Arc<Api>) -> Router {
 
 fn handler(route: &Route) -> MethodRouter<Arc<Api>> {
     match route.action {
-        Action::Health => get(health),
-        Action::Ready => get(ready),
+        Action::Health => get(health::health),
+        Action::Ready => get(health::ready),
+        Action::OpenApi => get(openapi::show),
+        Action::Docs => get(docs::show),
+        Action::Metrics => get(metrics::show),
         Action::ListKeys => get(keys::list),
         Action::MakeKey => post(keys::make),
         Action::RevokeKey => delete(keys::revoke),
@@ -104,24 +160,27 @@ fn handler(route: &Route) -> MethodRouter<Arc<Api>> {
         Action::MakeToken => post(tokens::make),
         Action::RevokeToken => delete(tokens::revoke),
         Action::ListAgents => get(agents::list),
+        Action::ShowAgent => get(agents::show),
+        Action::EditAgent => patch(agents::edit),
         Action::RevokeAgent => delete(agents::revoke),
         Action::ListModels => get(models::list),
+        Action::ListCatalogue => get(catalogue::list),
+        Action::DescribeModel => post(catalogue::put),
+        Action::ForgetModel => delete(catalogue::remove),
         Action::ListServers => get(servers::list),
         Action::ListUsage => get(usage::list),
+        Action::SumUsage => get(usage_sums::list),
+        Action::ListTenants => get(tenants::list),
+        Action::MakeTenant => post(tenants::make),
+        Action::RevokeTenant => delete(tenants::revoke),
         Action::ListAudit => get(audit::list),
-        Action::Metrics => get(metrics::show),
+        Action::InsertClient => post(insert::insert),
+        Action::ListClients => get(clients::list),
+        Action::ListClientStatus => get(status::list),
+        Action::EditClient => post(clients::edit),
+        Action::PutClient => put(clients::edit),
+        Action::ListDownloads => get(downloads::list),
+        Action::InsertModel => post(user_models::insert),
+        Action::GetModels => get(user_models::get),
     }
-}
-
-/// Whether the process works at all.
-async fn health(State(api): State<Arc<Api>>) -> Response {
-    Json(serde_json::json!({ "status": "ok", "ready": api.fleet.ready(), "version": api.version }))
-        .into_response()
-}
-
-/// Whether callers should be sent here.
-async fn ready(State(api): State<Arc<Api>>) -> Response {
-    let ready = api.fleet.ready();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(serde_json::json!({ "ready": ready }))).into_response()
 }

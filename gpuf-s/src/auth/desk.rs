@@ -1,8 +1,11 @@
 //! What an operator may do to keys, join tokens and agents; each deed leaves a line in the audit trail.
 
 mod shapes;
+mod tenants;
 
-pub use shapes::{KeyMade, KeyView, KeyWish, Revoked, TokenMade, TokenView, TokenWish};
+pub use shapes::{
+    KeyMade, KeyView, KeyWish, Revoked, TenantMade, TenantView, TenantWish, TokenMade, TokenView, TokenWish,
+};
 
 use std::{fmt, time::Duration};
 
@@ -15,7 +18,10 @@ use super::{
 };
 use crate::{
     cache::Cache,
-    store::{self, Access, AuditLine, KeyId, MODELS_PER_KEY_MAX, Models, Name, Store, TokenId, UnixSeconds},
+    store::{
+        self, Access, AuditLine, KeyId, MODELS_PER_KEY_MAX, Models, Name, OwnedKey, Scope, Store, TokenId,
+        UnixSeconds,
+    },
 };
 
 /// The longest that a key with an end may live, in days.
@@ -33,6 +39,15 @@ pub enum Error {
     /// What was asked for makes no sense.
     #[error("{0} {1}")]
     Invalid(&'static str, String),
+    /// There is one of that name.
+    #[error("there is or was another {0} with this name; choose another name")]
+    Taken(&'static str),
+    /// Nothing here knows where machines join.
+    #[error(
+        "it is not known where machines join: no server of this database is up; start one, or give \
+         --control-address and --authority-dir"
+    )]
+    NoJoinPoint,
     /// The store does not do it.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -50,6 +65,15 @@ impl From<IssueError> for Error {
     }
 }
 
+/// What join strings lead to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinPoint {
+    /// `host:port` of the control port.
+    pub control: String,
+    /// The authority that is to be trusted there.
+    pub fingerprint: Fingerprint,
+}
+
 /// Works on the store, beside a running server or inside it.
 #[derive(Clone)]
 pub struct Desk {
@@ -59,12 +83,12 @@ pub struct Desk {
     pub cache: Cache,
     /// Who has to forget a revoked key at once; none where no server runs in this process.
     pub authenticator: Option<Authenticator>,
-    /// `host:port` of the control port, for join strings.
-    pub control: String,
-    /// What join strings pin.
-    pub fingerprint: Fingerprint,
+    /// Where machines join, as far as it is known.
+    pub join: Option<JoinPoint>,
     /// Who does it, for the audit trail.
-    pub actor: &'static str,
+    pub actor: String,
+    /// What it reaches.
+    pub scope: Scope,
 }
 
 impl fmt::Debug for Desk {
@@ -80,20 +104,24 @@ impl Desk {
     /// As [`Error`] says.
     pub async fn make_key(&self, wish: KeyWish) -> Result<KeyMade, Error> {
         let now = UnixSeconds::now();
+        let dedicated_to = self.own("dedicated_to", wish.dedicated_to)?;
         let order = KeyOrder {
             name: wish.name,
             models: models(wish.models)?,
-            access: wish.dedicated_to.map_or(Access::Shared, Access::Dedicated),
+            access: dedicated_to.map_or(Access::Shared, Access::Dedicated),
             expires: wish.expires_in_days.map(|days| expiry(days, now)).transpose()?,
         };
-        let (row, key) = key::issue(&self.store, order, now).await?;
+        let (row, key) = key::make(order, now)?;
+        let owned = OwnedKey { row, tenant: self.scope.tenant().cloned() };
+        self.store.insert_owned_key(&owned).await?;
         // Somebody may have asked for it before there was such a key.
-        self.cache.put(&row.hash, Some(&row)).await;
+        self.cache.put(&owned.row.hash, Some(&owned.row)).await;
         if let Some(authenticator) = &self.authenticator {
-            authenticator.forget(&row.hash);
+            authenticator.forget(&owned.row.hash);
         }
-        self.note("key.create", row.id.to_string(), Some(row.name.to_string())).await;
-        Ok(KeyMade { id: row.id, key: key.expose().to_owned(), shown: KeyView::of(row, now) })
+        let id = owned.row.id;
+        self.note("key.create", id.to_string(), Some(owned.row.name.to_string())).await;
+        Ok(KeyMade { id, key: key.expose().to_owned(), shown: KeyView::of(owned, now) })
     }
 
     /// Every key.
@@ -102,7 +130,8 @@ impl Desk {
     /// As [`Error`] says.
     pub async fn keys(&self) -> Result<Vec<KeyView>, Error> {
         let now = UnixSeconds::now();
-        Ok(self.store.keys().await?.into_iter().map(|row| KeyView::of(row, now)).collect())
+        let keys = self.store.keys_within(&self.scope).await?;
+        Ok(keys.into_iter().map(|key| KeyView::of(key, now)).collect())
     }
 
     /// Revokes a key: from the next request on at this server, within five seconds at others.
@@ -110,7 +139,8 @@ impl Desk {
     /// # Errors
     /// As [`Error`] says.
     pub async fn revoke_key(&self, id: KeyId) -> Result<Revoked, Error> {
-        let hash = self.store.revoke_key(id, UnixSeconds::now()).await?.ok_or(Error::NotFound("key"))?;
+        let revoked = self.store.revoke_key_within(&self.scope, id, UnixSeconds::now()).await?;
+        let hash = revoked.ok_or(Error::NotFound("key"))?;
         if let Some(authenticator) = &self.authenticator {
             authenticator.revoke(&hash);
         }
@@ -125,9 +155,10 @@ impl Desk {
     /// As [`Error`] says.
     pub async fn make_token(&self, wish: TokenWish) -> Result<TokenMade, Error> {
         let now = UnixSeconds::now();
+        let point = self.join.as_ref().ok_or(Error::NoJoinPoint)?;
         let order = TokenOrder {
             name: wish.name.unwrap_or_else(|| Name::lossy("join token")),
-            owner: wish.owner,
+            owner: self.own("owner", wish.owner)?,
             uses: in_range("uses", wish.uses.unwrap_or(1), USES_MAX)?,
             ttl: ttl(wish.ttl_hours)?,
         };
@@ -135,8 +166,8 @@ impl Desk {
         self.note("join_token.create", row.id.to_string(), Some(row.name.to_string())).await;
         let join = JoinString {
             token: token.expose().to_owned(),
-            server: self.control.clone(),
-            fingerprint: self.fingerprint,
+            server: point.control.clone(),
+            fingerprint: point.fingerprint,
         };
         Ok(TokenMade { id: row.id, join: join.to_string(), shown: TokenView::of(row, now) })
     }
@@ -147,7 +178,13 @@ impl Desk {
     /// As [`Error`] says.
     pub async fn tokens(&self) -> Result<Vec<TokenView>, Error> {
         let now = UnixSeconds::now();
-        Ok(self.store.join_tokens().await?.into_iter().map(|row| TokenView::of(row, now)).collect())
+        Ok(self
+            .store
+            .join_tokens_within(&self.scope)
+            .await?
+            .into_iter()
+            .map(|row| TokenView::of(row, now))
+            .collect())
     }
 
     /// Revokes a join token; the agents that came in with it stay.
@@ -155,7 +192,7 @@ impl Desk {
     /// # Errors
     /// As [`Error`] says.
     pub async fn revoke_token(&self, id: TokenId) -> Result<Revoked, Error> {
-        if !self.store.revoke_join_token(id, UnixSeconds::now()).await? {
+        if !self.store.revoke_join_token_within(&self.scope, id, UnixSeconds::now()).await? {
             return Err(Error::NotFound("join token"));
         }
         self.note("join_token.revoke", id.to_string(), None).await;
@@ -167,18 +204,28 @@ impl Desk {
     /// # Errors
     /// As [`Error`] says.
     pub async fn revoke_agent(&self, id: AgentId) -> Result<Revoked, Error> {
-        if !self.store.revoke_agent(id, UnixSeconds::now()).await? {
+        if !self.store.revoke_agent_within(&self.scope, id, UnixSeconds::now()).await? {
             return Err(Error::NotFound("agent"));
         }
         self.note("agent.revoke", id.to_string(), None).await;
         Ok(Revoked { id: id.to_string(), revoked: true })
     }
 
+    /// An owner that was asked for: in a tenant's scope it is the tenant, asked for or not.
+    fn own(&self, field: &'static str, wanted: Option<Name>) -> Result<Option<Name>, Error> {
+        match (self.scope.tenant(), wanted) {
+            (None, wanted) => Ok(wanted),
+            (Some(tenant), None) => Ok(Some(tenant.clone())),
+            (Some(tenant), Some(wanted)) if *tenant == wanted => Ok(Some(wanted)),
+            (Some(_), Some(_)) => Err(Error::Invalid(field, "can be the tenant itself only".into())),
+        }
+    }
+
     /// The deed is done by then: a trail that cannot be written must not make it look undone.
     async fn note(&self, action: &str, subject: String, detail: Option<String>) {
         let line = AuditLine {
             at: UnixSeconds::now(),
-            actor: self.actor.to_owned(),
+            actor: self.actor.clone(),
             action: action.to_owned(),
             subject,
             detail,

@@ -113,11 +113,18 @@ pub enum IssueError {
     Store(#[from] Error),
 }
 
-/// Makes a key and stores what is kept of it.
+/// Makes a key of the operator and stores what is kept of it.
 ///
 /// # Errors
 /// When the store does not take it.
 pub async fn issue(store: &Store, order: KeyOrder, now: UnixSeconds) -> Result<(KeyRow, ApiKey), IssueError> {
+    let (row, key) = make(order, now)?;
+    store.insert_key(&row).await?;
+    Ok((row, key))
+}
+
+/// A key and its row, which is not stored yet.
+pub(super) fn make(order: KeyOrder, now: UnixSeconds) -> Result<(KeyRow, ApiKey), IssueError> {
     let key = ApiKey::random()?;
     let row = KeyRow {
         id: KeyId::random()?,
@@ -130,7 +137,6 @@ pub async fn issue(store: &Store, order: KeyOrder, now: UnixSeconds) -> Result<(
         expires: order.expires,
         revoked: None,
     };
-    store.insert_key(&row).await?;
     Ok((row, key))
 }
 

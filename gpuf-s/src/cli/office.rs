@@ -11,12 +11,15 @@ use crate::{
     api::{self, AgentView, Page},
     auth::{
         Ca, Desk, ca,
-        desk::{KeyMade, KeyView, KeyWish, Revoked, TokenMade, TokenView, TokenWish},
+        desk::{
+            JoinPoint, KeyMade, KeyView, KeyWish, Revoked, TenantMade, TenantView, TenantWish, TokenMade,
+            TokenView, TokenWish,
+        },
     },
     cache::{Cache, Courier},
     config::Config,
     data_dir::{Addresses, DataDir},
-    store::{KeyId, Store, TokenId, UnixSeconds},
+    store::{KeyId, Scope, Store, TenantId, TokenId, UnixSeconds},
 };
 
 /// A command waits this long for the servers' cache; without it, they learn from the store within seconds.
@@ -69,9 +72,12 @@ impl Office {
             store,
             cache,
             authenticator: None,
-            control: crate::net::advertised(config.advertise.as_ref(), config.control),
-            fingerprint: ca.fingerprint(),
-            actor: "command line",
+            join: Some(JoinPoint {
+                control: crate::net::advertised(config.advertise.as_ref(), config.control),
+                fingerprint: ca.fingerprint(),
+            }),
+            actor: "command line".into(),
+            scope: Scope::Everything,
         };
         Ok(Self::Folder(Box::new(desk), Errand::begin(courier)))
     }
@@ -114,7 +120,11 @@ impl Office {
     pub(super) async fn make_token(&mut self, wish: TokenWish) -> Result<TokenMade, Error> {
         match self {
             Self::Server(client) => client.post("/api/v1/join-tokens", &wish).await,
-            Self::Folder(desk, _) if desk.control.ends_with(":0") => Err(Error::NoControlPort),
+            Self::Folder(desk, _)
+                if desk.join.as_ref().is_some_and(|point| point.control.ends_with(":0")) =>
+            {
+                Err(Error::NoControlPort)
+            }
             Self::Folder(desk, _) => Ok(desk.make_token(wish).await?),
         }
     }
@@ -133,13 +143,34 @@ impl Office {
         }
     }
 
+    pub(super) async fn make_tenant(&mut self, wish: TenantWish) -> Result<TenantMade, Error> {
+        match self {
+            Self::Server(client) => client.post("/api/v1/tenants", &wish).await,
+            Self::Folder(desk, _) => Ok(desk.make_tenant(wish).await?),
+        }
+    }
+
+    pub(super) async fn tenants(&mut self) -> Result<Page<TenantView>, Error> {
+        match self {
+            Self::Server(client) => client.get("/api/v1/tenants").await,
+            Self::Folder(desk, _) => Ok(desk.tenants().await?.into()),
+        }
+    }
+
+    pub(super) async fn revoke_tenant(&mut self, id: TenantId) -> Result<Revoked, Error> {
+        match self {
+            Self::Server(client) => client.delete(&format!("/api/v1/tenants/{id}")).await,
+            Self::Folder(desk, _) => Ok(desk.revoke_tenant(id).await?),
+        }
+    }
+
     pub(super) async fn agents(&mut self) -> Result<Page<AgentView>, Error> {
         match self {
-            Self::Server(client) => client.get("/api/v1/agents").await,
+            Self::Server(client) => every_agent(client).await,
             Self::Folder(desk, _) => {
-                let elsewhere =
-                    desk.store.servers(UnixSeconds::now().to_ms().saturating_sub(SEEN_WITHIN_MS)).await?;
-                Ok(api::agents_listed(&desk.store, Vec::new(), &elsewhere).await?.into())
+                let since = UnixSeconds::now().to_ms().saturating_sub(SEEN_WITHIN_MS);
+                let elsewhere = desk.store.servers(since).await?;
+                Ok(api::agents_listed(&desk.store, &elsewhere).await?.into())
             }
         }
     }
@@ -150,6 +181,18 @@ impl Office {
             Self::Folder(desk, _) => Ok(desk.revoke_agent(id).await?),
         }
     }
+}
+
+async fn every_agent(client: &mut Client) -> Result<Page<AgentView>, Error> {
+    let mut all: Page<AgentView> = client.get("/api/v1/agents").await?;
+    while let Some(cursor) = all.next.take() {
+        let page: Page<AgentView> = client.get(&format!("/api/v1/agents?cursor={cursor}")).await?;
+        all.data.extend(page.data);
+        all.next = page.next;
+    }
+    // They come by their ids; whoever looks wants to see first who is there.
+    all.data.sort_by_key(|agent| agent.state != "connected");
+    Ok(all)
 }
 
 /// Where the authority is kept.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::{AgentId, ServerId};
+use common::AgentId;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -31,10 +31,10 @@ impl Fleet for View {
 
     fn servers(&self) -> Vec<ServerView> {
         let agents = self.registry.agents().len();
-        let own = ServerView { this: true, agents, ..server_view(self.roster.own()) };
+        let own = ServerView { this: true, agents, ..ServerView::from(self.roster.own()) };
         let state = if self.ready() { "running" } else { "draining" };
         let own = ServerView { state: state.to_owned(), ..own };
-        std::iter::once(own).chain(self.roster.others().iter().map(server_view)).collect()
+        std::iter::once(own).chain(self.roster.others().iter().map(ServerView::from)).collect()
     }
 
     fn elsewhere(&self) -> Arc<Vec<ServerRow>> {
@@ -51,27 +51,10 @@ impl Fleet for View {
     }
 }
 
-fn server_view(server: &ServerRow) -> ServerView {
-    ServerView {
-        id: ServerId::from_bytes(server.id),
-        name: server.name.clone(),
-        state: if server.control.is_empty() { "draining" } else { "running" }.to_owned(),
-        this: false,
-        version: server.version.clone(),
-        public: server.public.clone(),
-        api: server.api.clone(),
-        started_unix: server.started.0,
-        agents: server.agents.len(),
-    }
-}
-
 fn view(agent: &Agent, server: &str) -> AgentView {
     let login = &agent.login;
+    let state = if agent.is_leaving() { "draining" } else { "connected" };
     AgentView {
-        id: agent.id,
-        name: login.name.clone(),
-        state: if agent.is_leaving() { "draining" } else { "connected" }.to_owned(),
-        servers: vec![server.to_owned()],
         connected_for_s: Some(agent.connected.elapsed().as_secs()),
         address: Some(agent.address.to_string()),
         version: Some(login.version.clone()),
@@ -87,6 +70,8 @@ fn view(agent: &Agent, server: &str) -> AgentView {
             host: heartbeat.1.host,
             gpus: heartbeat.1.gpus.clone(),
         }),
+        servers: vec![server.to_owned()],
+        ..AgentView::bare(agent.id, login.name.clone(), state.to_owned())
     }
 }
 

@@ -1,5 +1,11 @@
 //! Rows as a database hands them out, checked on the way in. Both databases have the same columns.
 
+mod tenants;
+
+pub(super) use tenants::{
+    CatalogueColumns, EntryColumns, OwnedKeyColumns, SeenColumns, SumColumns, TenantColumns, json,
+};
+
 use common::{AgentId, Dialect, Endpoint};
 use sqlx::FromRow;
 
@@ -234,7 +240,7 @@ fn access(access: &str, owner: Option<String>) -> Result<Access, Error> {
     }
 }
 
-fn owner(text: Option<String>) -> Result<Option<Name>, Error> {
+pub(super) fn owner(text: Option<String>) -> Result<Option<Name>, Error> {
     text.map(|text| text.parse().map_err(|_| Error::Corrupt("an owner"))).transpose()
 }
 

@@ -8,6 +8,8 @@ mod days;
 mod poison;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod tenants;
 
 use common::{AgentId, Dialect, Endpoint, EngineKind};
 
@@ -39,6 +41,7 @@ async fn conforms(store: &Store) {
     usage_keeps_the_ends_of_every_range(store).await;
     names_are_told_apart_by_their_bytes(store).await;
     the_audit_trail_shows_the_newest_first(store).await;
+    tenants::conform(store).await;
     the_audit_trail_takes_any_text(store).await;
     a_text_that_would_not_read_back_is_refused(store).await;
     rows_of_one_second_have_one_order(store).await;

@@ -92,6 +92,10 @@ row_id! {
     /// Names a join token.
     TokenId
 }
+row_id! {
+    /// Names a tenant.
+    TenantId
+}
 
 impl KeyId {
     /// Stands for the static key of the command line, which has no row.
@@ -139,6 +143,10 @@ hash_type! {
 hash_type! {
     /// SHA-256 of a join token: all that is stored of it.
     TokenHash
+}
+hash_type! {
+    /// SHA-256 of a tenant's token: all that is stored of it.
+    TenantHash
 }
 
 /// Names a record of usage for ever, from the first hop on, so that nothing counts twice.

@@ -8,7 +8,9 @@ mod statements;
 mod upkeep;
 
 mod audit;
+mod catalogue;
 mod days;
+mod entries;
 mod ingest;
 mod inventory;
 mod keys;
@@ -16,7 +18,9 @@ mod known;
 mod machines;
 mod reports;
 mod servers;
+mod tenants;
 mod usage;
+mod usage_views;
 
 use std::{sync::Arc, time::Duration};
 

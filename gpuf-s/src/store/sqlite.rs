@@ -1,14 +1,18 @@
 //! The embedded store: one SQLite file in the data directory.
 
 mod bulk;
+mod catalogue;
 mod days;
+mod entries;
 mod ingest;
 mod inventory;
 mod keys;
 mod machines;
 mod reports;
 mod servers;
+mod tenants;
 mod usage;
+mod usage_views;
 
 use std::{future::Future, path::Path, time::Duration};
 

@@ -10,10 +10,6 @@ pub(super) fn connected(id: AgentId) -> AgentView {
         context_tokens: None,
     };
     AgentView {
-        id,
-        name: "host".into(),
-        state: "connected".into(),
-        servers: vec!["a:1".into()],
         connected_for_s: Some(5),
         address: Some("192.0.2.1:5".into()),
         version: Some("1".into()),
@@ -31,30 +27,16 @@ pub(super) fn connected(id: AgentId) -> AgentView {
         }],
         round_trip_ms: Some(1.5),
         tunnel_connections: 4,
-        heartbeat: None,
+        ..AgentView::bare(id, "host".into(), "connected".into())
     }
-}
-
-async fn enrolled(store: &Store) -> AgentId {
-    let wish = crate::auth::join_token::TokenOrder {
-        name: Name::lossy("t"),
-        owner: None,
-        uses: 1,
-        ttl: Duration::from_secs(9),
-    };
-    let (_, token) = crate::auth::join_token::issue(store, wish, UnixSeconds::now()).await.unwrap();
-    let id = AgentId::random().unwrap();
-    let row =
-        AgentRow { id, name: Name::lossy("away"), owner: None, enrolled: UnixSeconds::now(), revoked: None };
-    store.enrol(&TokenHash::of(token.expose().as_bytes()), &row).await.unwrap();
-    id
 }
 
 #[tokio::test]
 async fn agents_are_listed_whether_connected_or_away() {
-    let here = AgentId::random().unwrap();
-    let bench = Bench::with(Agents { connected: vec![connected(here)], ..Agents::default() }).await;
-    let away = enrolled(&bench.api.store).await;
+    let bench = Bench::new().await;
+    let here = bench.enrolled("told", None).await;
+    bench.fleet.connect(connected(here));
+    let away = bench.enrolled("away", None).await;
     let listed = bench.ask("GET", "/api/v1/agents", "").await.json();
     let of = |id: AgentId| {
         let rows = listed["data"].as_array().unwrap();
@@ -71,7 +53,7 @@ async fn agents_are_listed_whether_connected_or_away() {
 #[tokio::test]
 async fn connected_agents_are_listed_while_the_store_is_away() {
     let here = AgentId::random().unwrap();
-    let bench = Bench::with(Agents { connected: vec![connected(here)], ..Agents::default() }).await;
+    let bench = Bench::with(Agents { connected: vec![connected(here)].into(), ..Agents::default() }).await;
     bench.api.store.close().await;
     assert_eq!(bench.ask("GET", "/api/v1/agents", "").await.status, 200);
     let keys = bench.ask("POST", "/api/v1/keys", r#"{"name":"a"}"#).await;
@@ -83,7 +65,7 @@ async fn connected_agents_are_listed_while_the_store_is_away() {
 #[tokio::test]
 async fn a_revoked_agent_loses_its_session() {
     let bench = Bench::new().await;
-    let id = enrolled(&bench.api.store).await;
+    let id = bench.enrolled("away", None).await;
     assert_eq!(bench.ask("DELETE", &format!("/api/v1/agents/{id}"), "").await.status, 200);
     assert_eq!(*bench.fleet.ended.lock().unwrap(), [id]);
     assert!(bench.api.store.agent(id).await.unwrap().unwrap().revoked.is_some());

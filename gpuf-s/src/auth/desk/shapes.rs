@@ -3,7 +3,9 @@
 use common::ModelName;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Access, KeyId, KeyRow, Models, Name, TokenId, TokenRow, UnixSeconds};
+use crate::store::{
+    Access, KeyId, Models, Name, OwnedKey, TenantId, TenantRow, TokenId, TokenRow, UnixSeconds,
+};
 
 /// What a key should be.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,6 +39,9 @@ pub struct KeyView {
     pub models: Models,
     /// Whose agents alone it may use.
     pub dedicated_to: Option<Name>,
+    /// Whose it is; null for the operator's.
+    #[serde(default)]
+    pub tenant: Option<Name>,
     /// When it was made, seconds since the Unix epoch.
     pub created_unix: UnixSeconds,
     /// When it ends.
@@ -46,7 +51,8 @@ pub struct KeyView {
 }
 
 impl KeyView {
-    pub(super) fn of(row: KeyRow, now: UnixSeconds) -> Self {
+    pub(super) fn of(key: OwnedKey, now: UnixSeconds) -> Self {
+        let OwnedKey { row, tenant } = key;
         let dedicated_to = match row.access {
             Access::Shared => None,
             Access::Dedicated(owner) => Some(owner),
@@ -58,6 +64,7 @@ impl KeyView {
             state: state(row.revoked, row.expires, now).to_owned(),
             models: row.models,
             dedicated_to,
+            tenant,
             created_unix: row.created,
             expires_unix: row.expires,
             revoked_unix: row.revoked,
@@ -141,6 +148,56 @@ pub struct TokenMade {
     pub shown: TokenView,
 }
 
+/// What a tenant should be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TenantWish {
+    /// What people call it, and the owner of its agents. It is given once and for all.
+    pub name: Name,
+}
+
+/// A tenant as it is shown: never its token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantView {
+    /// Its id.
+    pub id: TenantId,
+    /// What people call it, and the owner of its agents.
+    pub name: Name,
+    /// Its token's first characters.
+    pub prefix: String,
+    /// `active` or `revoked`.
+    pub state: String,
+    /// When it was made, seconds since the Unix epoch.
+    pub created_unix: UnixSeconds,
+    /// When its token was revoked.
+    pub revoked_unix: Option<UnixSeconds>,
+}
+
+impl TenantView {
+    pub(super) fn of(row: TenantRow) -> Self {
+        Self {
+            id: row.id,
+            name: row.name,
+            prefix: row.prefix,
+            state: if row.revoked.is_some() { "revoked" } else { "active" }.to_owned(),
+            created_unix: row.created,
+            revoked_unix: row.revoked,
+        }
+    }
+}
+
+/// A tenant that was just made.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TenantMade {
+    /// Its id.
+    pub id: TenantId,
+    /// Its token; nobody can show it again.
+    pub token: String,
+    /// How it is listed from here on.
+    #[serde(rename = "details")]
+    pub shown: TenantView,
+}
+
 /// What was revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revoked {
@@ -154,6 +211,12 @@ pub struct Revoked {
 impl std::fmt::Debug for KeyMade {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "KeyMade({})", self.id)
+    }
+}
+
+impl std::fmt::Debug for TenantMade {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TenantMade({})", self.id)
     }
 }
 

@@ -10,9 +10,12 @@ async fn desk() -> (tempfile::TempDir, Desk) {
         store,
         cache: Cache::open(None).unwrap().0,
         authenticator: None,
-        control: "gw.example:17000".into(),
-        fingerprint: Fingerprint::of(b"authority"),
-        actor: "test",
+        join: Some(JoinPoint {
+            control: "gw.example:17000".into(),
+            fingerprint: Fingerprint::of(b"authority"),
+        }),
+        actor: "test".into(),
+        scope: Scope::Everything,
     };
     (folder, desk)
 }
@@ -59,7 +62,7 @@ async fn lists_tell_the_state_of_each() {
     let now = UnixSeconds(10);
     let row = desk.store.keys().await.unwrap().remove(0);
     let expired = store::KeyRow { expires: Some(now), revoked: None, ..row };
-    assert_eq!(KeyView::of(expired, now).state, "expired");
+    assert_eq!(KeyView::of(OwnedKey { row: expired, tenant: None }, now).state, "expired");
     let row = desk.store.join_tokens().await.unwrap().remove(0);
     let used = store::TokenRow { uses_left: 0, revoked: None, ..row };
     assert_eq!(TokenView::of(used, now).state, "used");

@@ -10,14 +10,18 @@ use crate::store::{UnixSeconds, postgres::partitions};
 /// Every file with statements, and what it declares.
 const STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("audit.rs", audit::STATEMENTS),
+    ("catalogue.rs", catalogue::STATEMENTS),
     ("days.rs", days::STATEMENTS),
     ("ingest.rs", ingest::STATEMENTS),
     ("inventory.rs", inventory::STATEMENTS),
     ("keys.rs", keys::STATEMENTS),
     ("machines.rs", machines::STATEMENTS),
     ("reports.rs", reports::STATEMENTS),
+    ("entries.rs", entries::STATEMENTS),
     ("servers.rs", servers::STATEMENTS),
+    ("tenants.rs", tenants::STATEMENTS),
     ("usage.rs", usage::STATEMENTS),
+    ("usage_views.rs", usage_views::STATEMENTS),
 ];
 /// Makes statements out of names of tables and columns, which cannot be prepared without them.
 const WRITES_ITS_OWN: &[&str] = &["days.rs", "partitions.rs"];

@@ -5,12 +5,19 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{Json, extract::State};
 use common::ModelName;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{AgentView, Api, Page};
+use crate::{
+    api::{AgentView, Api, Page, caller::Caller, error::Error, listing, whereabouts::Whereabouts},
+    store::{Among, EntryFilter, Scope},
+};
 
 /// A model and where it is.
-#[derive(Debug, Serialize)]
-pub(super) struct Listed {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ServedModel)]
+pub(in crate::api) struct Listed {
+    /// Its name.
+    #[schema(value_type = String)]
     id: ModelName,
     /// Engines that serve it.
     engines: u32,
@@ -22,8 +29,23 @@ pub(super) struct Listed {
     in_flight: u32,
 }
 
-pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Page<Listed>> {
-    Json(over(&api.fleet.agents()).into())
+pub(in crate::api) async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+) -> Result<Json<Page<Listed>>, Error> {
+    let whereabouts = Whereabouts::of(&api);
+    let filter =
+        EntryFilter { among: Among::These(whereabouts.ids()), ..EntryFilter::within(caller.scope.clone()) };
+    let agents = match listing::all(&api.store, &whereabouts, filter).await {
+        Ok(agents) => agents,
+        // The registry knows without the store, but not whose they are.
+        Err(error) if caller.scope == Scope::Everything => {
+            tracing::warn!(%error, "the list of models has those of this server's agents only");
+            whereabouts.into_here()
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Json(over(&agents).into()))
 }
 
 fn over(agents: &[AgentView]) -> Vec<Listed> {
