@@ -8,7 +8,7 @@ use super::*;
 use crate::store::{UnixSeconds, postgres::partitions};
 
 /// Every file with statements, and what it declares.
-const STATEMENTS: &[(&str, &[(&str, &'static str)])] = &[
+const STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("audit.rs", audit::STATEMENTS),
     ("days.rs", days::STATEMENTS),
     ("ingest.rs", ingest::STATEMENTS),
