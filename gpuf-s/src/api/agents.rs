@@ -23,7 +23,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<Page<AgentV
         Err(error) if connected.is_empty() => Err(error.into()),
         Err(error) => {
             tracing::warn!(%error, "the list of agents lacks those that are offline");
-            Ok(Json(merged(Vec::new(), connected, &elsewhere).into()))
+            Ok(Json(merged(&[], connected, &elsewhere).into()))
         }
     }
 }
@@ -43,10 +43,10 @@ pub async fn listed(
     connected: Vec<AgentView>,
     elsewhere: &[ServerRow],
 ) -> Result<Vec<AgentView>, crate::store::Error> {
-    Ok(merged(store.agents().await?, connected, elsewhere))
+    Ok(merged(&store.agents().await?, connected, elsewhere))
 }
 
-fn merged(rows: Vec<AgentRow>, connected: Vec<AgentView>, elsewhere: &[ServerRow]) -> Vec<AgentView> {
+fn merged(rows: &[AgentRow], connected: Vec<AgentView>, elsewhere: &[ServerRow]) -> Vec<AgentView> {
     let mut presence = presence(elsewhere);
     let here: HashSet<_> = connected.iter().map(|agent| agent.id).collect();
     let mut agents = connected;
@@ -133,8 +133,8 @@ mod tests {
             server("b", &[(1, draining), (2, draining), (3, draining), (5, connected)]),
             server("c", &[(2, connected)]),
         ];
-        let rows = (1..=5).map(|id| row(id, id == 5)).collect();
-        let agents = merged(rows, vec![here], &elsewhere);
+        let rows: Vec<_> = (1..=5).map(|id| row(id, id == 5)).collect();
+        let agents = merged(&rows, vec![here], &elsewhere);
         let seen: Vec<_> =
             agents.iter().map(|agent| (agent.state.as_str(), agent.servers.join(","))).collect();
         let expected = [
