@@ -13,7 +13,12 @@ pub use embedded::Embedded;
 pub use kafka::Kafka;
 pub use settings::{BadOption, KafkaSettings};
 
+use std::time::Duration;
+
 use crate::outbox::{Entry, Topic};
+
+/// How long a publication may take in all.
+pub const PUBLISH_DEADLINE: Duration = Duration::from_secs(40);
 
 /// Why the bus did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +66,7 @@ impl Bus {
     /// the commit of the consumer in this process. After an error some may have arrived; send all again.
     ///
     /// # Errors
-    /// As [`Error`] says; it takes at most [`kafka::PUBLISH_DEADLINE`].
+    /// As [`Error`] says; it takes at most [`PUBLISH_DEADLINE`].
     pub async fn publish(&self, entries: &[Entry]) -> Result<(), Error> {
         match self {
             Self::Embedded(bus) => bus.publish(entries).await,
@@ -90,6 +95,24 @@ impl Bus {
         }
     }
 
+    /// Asks whether it answers, and makes the topics where they are missing.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub async fn probe(&self) -> Result<(), Error> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::Kafka(bus) => bus.probe().await,
+        }
+    }
+
+    /// Ends it, off the threads that serve; what is not acknowledged stays with the publisher.
+    pub async fn close(&self) {
+        if let Self::Kafka(bus) = self {
+            bus.close().await;
+        }
+    }
+
     /// Whether it answered when it was last asked.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -99,3 +122,6 @@ impl Bus {
         }
     }
 }
+
+#[cfg(test)]
+mod conformance;
