@@ -131,8 +131,9 @@ impl Bed {
             if let Some(rate) = options.rate {
                 sleep_until(began + Duration::from_secs_f64(first as f64 / rate as f64)).await;
             }
-            let batch: Vec<_> =
-                (first..options.count.min(first + BATCH)).map(|number| entry(number, options)).collect::<Result<_>>()?;
+            let batch: Vec<_> = (first..options.count.min(first + BATCH))
+                .map(|number| entry(number, options))
+                .collect::<Result<_>>()?;
             while let Err(error) = bus.publish(&batch).await {
                 eprintln!("sent again: {error}");
                 sleep(Duration::from_millis(200)).await;
@@ -185,13 +186,20 @@ impl Bed {
 
     async fn report(&self, options: &Options, before: &Cpu, sent: Duration, stored: Duration) -> Result<()> {
         let after = self.cpu();
-        let each = |after: u64, before: u64| after.saturating_sub(before) as f64 / options.count as f64 / 1000.0;
+        let each =
+            |after: u64, before: u64| after.saturating_sub(before) as f64 / options.count as f64 / 1000.0;
         println!("sent {} heartbeats in {:.1} s", options.count, sent.as_secs_f64());
-        println!("all stored after {:.1} s: {:.0} a second (bar: 10,000)", stored.as_secs_f64(),
-            options.count as f64 / stored.as_secs_f64());
-        println!("CPU a heartbeat: consumer {:.1} µs, PostgreSQL {:.1} µs, Kafka {:.1} µs",
-            each(after.consumers, before.consumers), each(after.postgres, before.postgres),
-            each(after.kafka, before.kafka));
+        println!(
+            "all stored after {:.1} s: {:.0} a second (bar: 10,000)",
+            stored.as_secs_f64(),
+            options.count as f64 / stored.as_secs_f64()
+        );
+        println!(
+            "CPU a heartbeat: consumer {:.1} µs, PostgreSQL {:.1} µs, Kafka {:.1} µs",
+            each(after.consumers, before.consumers),
+            each(after.postgres, before.postgres),
+            each(after.kafka, before.kafka)
+        );
         Ok(())
     }
 
@@ -201,7 +209,9 @@ impl Bed {
         let days = self.ask("SELECT sum(samples) FROM agent_days").await;
         let devices = self.ask("SELECT sum(samples) FROM device_days").await;
         let aside = self.ask("SELECT count(*) FROM set_aside").await;
-        println!("sent {sent}; rows and distinct ids {rows}; in figures per day {days}, of devices {devices}; set aside {aside}");
+        println!(
+            "sent {sent}; rows and distinct ids {rows}; in figures per day {days}, of devices {devices}; set aside {aside}"
+        );
         let expected = (format!("{sent}|{sent}"), sent.to_string());
         if rows != expected.0 || days != expected.1 || devices != expected.1 || aside != "0" {
             bail!("what is stored is not what was sent");

@@ -48,9 +48,17 @@ pub async fn run(options: &Options) -> Result<()> {
     let cpu_ns = process_cpu_ns(std::process::id()).unwrap_or(0).saturating_sub(cpu_before);
     let micros = |quantile| spent.value_at_quantile(quantile) as f64 / 1000.0;
     println!("{records} records, each durable when the call returned");
-    println!("p50 {:.1} µs, p99 {:.1} µs, p99.9 {:.1} µs, max {:.1} µs (bar: p99 2000 µs)",
-        micros(0.5), micros(0.99), micros(0.999), spent.max() as f64 / 1000.0);
-    println!("CPU {:.1} µs a record, from the call to the row in SQLite", cpu_ns as f64 / records as f64 / 1000.0);
+    println!(
+        "p50 {:.1} µs, p99 {:.1} µs, p99.9 {:.1} µs, max {:.1} µs (bar: p99 2000 µs)",
+        micros(0.5),
+        micros(0.99),
+        micros(0.999),
+        spent.max() as f64 / 1000.0
+    );
+    println!(
+        "CPU {:.1} µs a record, from the call to the row in SQLite",
+        cpu_ns as f64 / records as f64 / 1000.0
+    );
     Ok(())
 }
 

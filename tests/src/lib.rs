@@ -19,6 +19,7 @@ pub mod real_engine;
 pub mod request;
 pub mod scene;
 pub mod sse;
+pub mod topics;
 pub mod wait;
 
 pub use agent::Agent;

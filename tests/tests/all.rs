@@ -26,8 +26,8 @@ mod all {
     mod f21_an_agent_that_never_dials;
     mod f24_an_agent_stops_reading;
     mod f25_postgres_is_away;
-    mod f30_poison;
     mod f26_redis_away;
+    mod f30_poison;
     mod f31_strangers;
     mod f32_speaking_for_another;
     mod f34_hostile_agents;

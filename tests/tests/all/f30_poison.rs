@@ -1,5 +1,6 @@
 //! F30 and F46: records on the topics that nobody can read, and records that come twice.
 
+use gpuf_tests::topics::produce;
 use gpuf_tests::{Gateway, Kind, Scene, engine, eventually};
 use serde_json::{Value, json};
 use test_services::{Kafka, Postgres, psql};
@@ -29,8 +30,8 @@ impl Ground {
     }
 
     /// Puts lines onto a topic, as somebody else's program would.
-    fn produce(&self, topic: &str, lines: &[String]) {
-        Kafka::shared().produce(&format!("{}{topic}", self.prefix), lines);
+    async fn produce(&self, topic: &str, lines: &[String]) {
+        produce(Kafka::shared().bootstrap(), &format!("{}{topic}", self.prefix), lines).await;
     }
 
     async fn until(&self, statement: &str, expected: &str) {
@@ -55,8 +56,8 @@ async fn f30_poison_is_set_aside_with_its_reason_and_the_partition_moves_on() {
     let later = json!({"v": 99});
     let nul = Value::String(message(1)["model"].to_string() + "\u{0}");
     let poison = ["not json".to_owned(), "{}".to_owned(), later.to_string(), nul.to_string()];
-    ground.produce(REQUESTS, &poison);
-    ground.produce(HEARTBEATS, &["not bincode".to_owned()]);
+    ground.produce(REQUESTS, &poison).await;
+    ground.produce(HEARTBEATS, &["not bincode".to_owned()]).await;
     ground.scene.assert_serves().await;
     ground.scene.gateway.outcomes("ok", 2).await;
     ground.until("SELECT count(*) FROM set_aside WHERE length(reason) > 0", "5").await;
@@ -72,9 +73,9 @@ async fn f46_what_comes_twice_is_counted_once() {
     ground.scene.assert_serves().await;
     ground.scene.gateway.outcomes("ok", 1).await;
     let twice = [message(1), message(2), message(1), message(1)].map(|message| message.to_string());
-    ground.produce(REQUESTS, &twice);
-    ground.produce(REQUESTS, &twice);
-    ground.produce(REQUESTS, &[message(3).to_string()]);
+    ground.produce(REQUESTS, &twice).await;
+    ground.produce(REQUESTS, &twice).await;
+    ground.produce(REQUESTS, &[message(3).to_string()]).await;
     ground.until("SELECT count(*), count(DISTINCT id) FROM usage", "4|4").await;
     ground.until("SELECT sum(completion_tokens) FROM usage WHERE bytes = 7", "12").await;
 }

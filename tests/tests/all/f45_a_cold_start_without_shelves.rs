@@ -24,7 +24,8 @@ async fn f45_it_serves_with_its_static_key_and_takes_up_each_shelf_as_it_comes()
 
     let second = builder().in_place_of(&first).start().await;
     let chat = |key: &str| Request::chat(key, MODEL, false);
-    eventually("an answer", async || (second.ask(&chat(STATIC_KEY)).await.status() == 200).then_some(())).await;
+    eventually("an answer", async || (second.ask(&chat(STATIC_KEY)).await.status() == 200).then_some(()))
+        .await;
     let unknown = second.ask(&chat(&key)).await;
     assert_eq!(unknown.status(), 503, "what cannot be checked is neither let in nor turned away");
     let health = second.manage("GET", "/api/health", None).await;
@@ -37,6 +38,8 @@ async fn f45_it_serves_with_its_static_key_and_takes_up_each_shelf_as_it_comes()
     kafka.restart();
     let asked = second.ask(&chat(&key)).await;
     assert_eq!(asked.status(), 200);
-    let ok = async || (second.usage().await.iter().filter(|usage| usage.outcome == "ok").count() >= 3).then_some(());
+    let ok = async || {
+        (second.usage().await.iter().filter(|usage| usage.outcome == "ok").count() >= 3).then_some(())
+    };
     eventually("the usage of all that was answered", ok).await;
 }
