@@ -222,10 +222,10 @@ async fn migrating_by_hand_shows_first_and_then_does() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder.path().join("data"));
     let shown = migrate::execute(true, &config).await.unwrap();
-    assert!(shown.contains("are missing; nothing was changed"), "{shown}");
+    assert!(shown.contains("; nothing was changed"), "{shown}");
     assert!(!config.data_dir.exists(), "looking makes nothing");
     let done = migrate::execute(false, &config).await.unwrap();
-    assert!(done.contains("applied: the database has all"), "{done}");
+    assert!(done.starts_with("Applied "), "{done}");
     let again = migrate::execute(true, &config).await.unwrap();
-    assert!(again.starts_with("The database has all"), "{again}");
+    assert!(again.starts_with("Nothing to do"), "{again}");
 }
