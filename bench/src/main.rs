@@ -6,6 +6,7 @@ mod child;
 mod clock;
 mod delay;
 mod engine;
+mod keys;
 mod load;
 mod meter;
 mod net;
@@ -42,6 +43,8 @@ enum Command {
     Stack(by_hand::StackOptions),
     /// Measure what an idle agent costs the server.
     Agents(agents::Options),
+    /// Measure look-ups of keys: what one costs, and who answers. Starts PostgreSQL and Redis.
+    Keys(keys::Options),
     /// Run the simulated engine.
     Engine(engine::Options),
     /// Run the slow path: a TCP proxy that delays each direction.
@@ -56,6 +59,7 @@ async fn main() -> Result<()> {
         Command::Load(options) => until_interrupted(by_hand::load(&options)).await,
         Command::Stack(options) => until_interrupted(by_hand::stack(&options)).await,
         Command::Agents(options) => until_interrupted(agents::run(&options)).await,
+        Command::Keys(options) => until_interrupted(keys::run(&options)).await,
         Command::Engine(options) => engine::serve(&options).await,
         Command::Delay(options) => delay::serve(&options).await,
     }
