@@ -1,14 +1,17 @@
-# What the tests and checks need beside Rust: system packages, a Python environment, Node packages and a model.
-# Everything is made once and kept under target/test-env. Sourced by the other scripts, after steps.sh.
+# What the tests and checks need beside Rust: system packages, a Python environment, Node packages, a model,
+# PostgreSQL, Redis and Kafka. Everything is made once and kept under target/test-env. Sourced by the other scripts, after steps.sh.
 # shellcheck shell=bash
 
 PYTHON_OLDEST="3.11"
 NODE_OLDEST=18
+POSTGRES_OLDEST=15
+JAVA_OLDEST=17
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 target_dir=${CARGO_TARGET_DIR:-target}
 [[ $target_dir == /* ]] || target_dir=$repository/$target_dir
 clients=$repository/tests/clients
+services=$repository/tests/services
 export GPUF_TEST_ENV=$target_dir/test-env
 # Debian keeps ip and nft where a normal user does not look.
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -19,18 +22,32 @@ hash_of() {
   if has sha256sum; then sha256sum; else shasum -a 256; fi | cut -d ' ' -f 1
 }
 
+# as_root COMMAND...: through sudo unless this is root.
+as_root() {
+  if [[ $EUID -eq 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
 # install_packages PACKAGE...: with apt, as root or through sudo; false where that cannot be.
 install_packages() {
-  local as_root=()
   has apt-get || return 1
-  if [[ $EUID -ne 0 ]]; then
-    has sudo || return 1
-    as_root=(sudo)
-  fi
+  [[ $EUID -eq 0 ]] || has sudo || return 1
   say "installing with apt: $*"
   export DEBIAN_FRONTEND=noninteractive
-  "${as_root[@]}" apt-get -q -o Dpkg::Use-Pty=0 update >/dev/null || return 1
-  "${as_root[@]}" apt-get -q -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$@" >/dev/null
+  as_root apt-get -q -o Dpkg::Use-Pty=0 update >/dev/null || return 1
+  as_root apt-get -q -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$@" >/dev/null
+}
+
+# install_server SERVICE PACKAGE...: for the program alone. Debian starts the service too, which nobody has
+# asked for here: it is stopped and stays so.
+install_server() {
+  local service=$1
+  shift
+  install_packages "$@" || return 1
+  if [[ -d /run/systemd/system ]]; then
+    as_root systemctl --quiet disable --now "$service" || true
+  else
+    as_root service "$service" stop >/dev/null 2>&1 || true
+  fi
 }
 
 # need_commands COMMAND:PACKAGE...: installs what is missing, or says what to install and ends.
@@ -53,9 +70,15 @@ need_rust() {
   has cargo || fail "missing: cargo" "install Rust as https://rustup.rs says, then run this again"
 }
 
-need_system_packages() {
+# What the build needs beside Rust. OpenSSL, which the Kafka client brings, is configured by Perl.
+need_build_tools() {
   need_rust
-  need_commands cc:build-essential pkg-config:pkg-config openssl:openssl curl:curl
+  need_commands cc:build-essential make:make perl:perl
+}
+
+need_system_packages() {
+  need_build_tools
+  need_commands pkg-config:pkg-config openssl:openssl curl:curl
   if [[ $(uname -s) == Linux ]]; then
     need_commands ip:iproute2 nft:nftables unshare:util-linux nsenter:util-linux flock:util-linux
   else
@@ -169,4 +192,59 @@ prepare_node() {
   need_node
   key=$({ node --version && cat "$clients/package.json" "$clients/package-lock.json"; } | hash_of)
   once "$GPUF_TEST_ENV/node-packages" "$key" make_node_environment
+}
+
+# Whether there is a PostgreSQL server new enough, in the path or where Debian keeps its programs.
+is_good_postgres() {
+  local initdb version
+  has psql || return 1
+  for initdb in "$(command -v initdb)" /usr/lib/postgresql/*/bin/initdb; do
+    version=$([[ -x $initdb ]] && "$initdb" --version | grep -oE '[0-9]+' | head -n 1) || continue
+    ((version >= POSTGRES_OLDEST)) && return
+  done
+  return 1
+}
+
+prepare_postgres() {
+  is_good_postgres && return
+  install_server postgresql postgresql postgresql-client || true
+  is_good_postgres || fail "missing: PostgreSQL $POSTGRES_OLDEST or later" \
+    "Debian and Ubuntu have it as: postgresql postgresql-client"
+}
+
+prepare_redis() {
+  has redis-server && return
+  install_server redis-server redis-server || true
+  has redis-server || fail "missing: redis-server" "Debian and Ubuntu have it as: redis-server"
+}
+
+is_good_java() {
+  local version
+  version=$(java -XshowSettings:properties -version 2>&1 | sed -n 's/.*java\.specification\.version = //p')
+  # Without Java it is empty, and of Java 8 it is 1.8.
+  [[ ${version%%.*} -ge $JAVA_OLDEST ]]
+}
+
+need_java() {
+  is_good_java && return
+  install_packages default-jre-headless || true
+  is_good_java && return
+  install_packages "openjdk-$JAVA_OLDEST-jre-headless" || true
+  is_good_java || fail "missing: Java $JAVA_OLDEST or later" "Debian and Ubuntu have it as: default-jre-headless"
+}
+
+# Every broker begins with a copy of one formatted folder, which saves a start of Java for each.
+fetch_kafka() {
+  local cluster=Z3B1ZmFicmljLXRlc3RzIQ
+  need_commands mvn:maven
+  rm -rf "$GPUF_TEST_ENV/kafka"
+  mvn --quiet --batch-mode -Dstyle.color=never --file "$services/kafka/pom.xml" \
+    dependency:copy-dependencies -DoutputDirectory="$GPUF_TEST_ENV/kafka/jars"
+  (cd "$GPUF_TEST_ENV/kafka" && java -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp 'jars/*' \
+    kafka.tools.StorageTool format --cluster-id "$cluster" --config "$services/kafka/format.properties" >/dev/null)
+}
+
+prepare_kafka() {
+  need_java
+  once "$GPUF_TEST_ENV/kafka-files" "$(cat "$services"/kafka/* | hash_of)" fetch_kafka
 }

@@ -43,6 +43,7 @@ mod all {
     mod ends_of_answers;
     mod error_shapes;
     mod headers;
+    mod heartbeat_ledger;
     mod installing;
     mod methods;
     mod multipart;
