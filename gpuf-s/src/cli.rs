@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod join_token;
 mod keys;
+mod migrate;
 mod office;
 mod serve;
 mod table;
@@ -64,6 +65,12 @@ enum Command {
     /// Certificates of the agents' ports
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Bring the database to what this version expects; a server does so by itself when it starts
+    Migrate {
+        /// Show what is missing and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// The configuration
     #[command(subcommand)]
     Config(check::Command),
@@ -163,6 +170,9 @@ impl Cli {
                 runtime.block_on(agents::execute(command, &load(Settings::default())?))
             }
             Command::Cert(command) => cert::execute(&command, &load(Settings::default())?),
+            Command::Migrate { dry_run } => {
+                runtime.block_on(migrate::execute(dry_run, &load(Settings::default())?))
+            }
             Command::Config(command) => check::execute(&command, &load(Settings::default())?),
         }?;
         table::print(&text).map_err(Error::from)
@@ -180,6 +190,7 @@ fn start_log(command: &Command) {
         | Command::JoinToken(_)
         | Command::Agents(_)
         | Command::Cert(_)
+        | Command::Migrate { .. }
         | Command::Config(_) => "error",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));

@@ -216,3 +216,16 @@ fn checking_the_configuration_reads_the_certificates() {
     config.public_certificate = Some(ca::CertificateFiles { chain: missing.clone(), key: missing });
     assert!(matches!(check::execute(&check::Command::Check, &config), Err(Error::Ca(_))));
 }
+
+#[tokio::test]
+async fn migrating_by_hand_shows_first_and_then_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder.path().join("data"));
+    let shown = migrate::execute(true, &config).await.unwrap();
+    assert!(shown.contains("; nothing was changed"), "{shown}");
+    assert!(!config.data_dir.exists(), "looking makes nothing");
+    let done = migrate::execute(false, &config).await.unwrap();
+    assert!(done.starts_with("Applied "), "{done}");
+    let again = migrate::execute(true, &config).await.unwrap();
+    assert!(again.starts_with("Nothing to do"), "{again}");
+}

@@ -3,7 +3,7 @@
 use common::{AgentId, Dialect, Endpoint, EngineKind};
 
 use super::*;
-use crate::data_dir::DataDir;
+use crate::{data_dir::DataDir, secret::SecretUrl};
 
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -23,13 +23,30 @@ async fn conforms(store: &Store) {
     usage_of_any_batch_size_is_stored_whole(store).await;
     usage_is_found_by_each_condition(store).await;
     usage_pages_meet_without_gap_or_overlap(store).await;
+    usage_sent_many_times_at_once_counts_once(store).await;
+    usage_keeps_the_ends_of_every_range(store).await;
+    names_are_told_apart_by_their_bytes(store).await;
     the_audit_trail_shows_the_newest_first(store).await;
+    the_audit_trail_takes_any_text(store).await;
+    a_text_that_would_not_read_back_is_refused(store).await;
+    rows_of_one_second_have_one_order(store).await;
+    revocations_are_found_by_their_time(store).await;
 }
 
 #[tokio::test]
 async fn sqlite_conforms() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
+    conforms(&store).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn postgres_conforms() {
+    let url = test_services::Postgres::shared().database().await;
+    let database = Database::Postgres(SecretUrl::new(url));
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&database, &DataDir::open(folder.path()).unwrap()).await.unwrap();
     conforms(&store).await;
     store.close().await;
 }
@@ -98,7 +115,18 @@ async fn a_key_reads_back_as_it_was_written(store: &Store) {
         ..key("full")
     };
     let nothing_allowed = KeyRow { models: Some(vec![]).into(), ..key("nothing allowed") };
-    for row in [full, nothing_allowed, key("plain")] {
+    let long = KeyRow {
+        name: name(&"\u{1f984}".repeat(100)),
+        prefix: "p".repeat(100_000),
+        models: Some(
+            (0..MODELS_PER_KEY_MAX).map(|at| format!("{at:0256}").parse().unwrap()).collect::<Vec<_>>(),
+        )
+        .into(),
+        created: UnixSeconds(i64::MIN),
+        expires: Some(UnixSeconds(i64::MAX)),
+        ..key("long")
+    };
+    for row in [full, nothing_allowed, key("plain"), long] {
         store.insert_key(&row).await.unwrap();
         assert_eq!(store.key_by_hash(&row.hash).await.unwrap().as_ref(), Some(&row));
         assert!(store.keys().await.unwrap().contains(&row));
@@ -272,4 +300,120 @@ async fn the_audit_trail_shows_the_newest_first(store: &Store) {
     store.audit(&line("key.revoke")).await.unwrap();
     let lines = store.audit_lines(2).await.unwrap();
     assert_eq!(lines, [line("key.revoke"), line("key.create")]);
+}
+
+async fn usage_sent_many_times_at_once_counts_once(store: &Store) {
+    let key_id = KeyId::random().unwrap();
+    let batch: Vec<_> = (0..200).map(|_| UsageRecord { key_id, ..record(NOW_MS) }).collect();
+    let senders = (0..4).map(|sender| {
+        let (store, mut mine) = (store.clone(), batch.clone());
+        mine.rotate_left(sender * 50);
+        tokio::spawn(async move { store.insert_usage(&mine).await.unwrap() })
+    });
+    for one in senders.collect::<Vec<_>>() {
+        one.await.unwrap();
+    }
+    assert_eq!(usage_of(store, key_id).await.len(), 200);
+}
+
+async fn usage_keeps_the_ends_of_every_range(store: &Store) {
+    let most = UsageRecord {
+        id: UsageId::from_bytes([0xfe; 16]),
+        key_id: KeyId::from_i64(-1),
+        status: u16::MAX,
+        prompt_tokens: Some(u32::MAX),
+        completion_tokens: Some(u32::MAX),
+        first_token_ms: Some(u32::MAX),
+        duration_ms: u32::MAX,
+        bytes: u64::MAX,
+        started_unix_ms: u64::MAX,
+        ..record(NOW_MS)
+    };
+    let least = UsageRecord {
+        id: UsageId::from_bytes([0; 16]),
+        key_id: KeyId::from_i64(i64::MIN),
+        status: 0,
+        prompt_tokens: Some(0),
+        duration_ms: 0,
+        bytes: 0,
+        started_unix_ms: 0,
+        ..record(NOW_MS)
+    };
+    store.insert_usage(&[most.clone(), least.clone()]).await.unwrap();
+    for one in [most, least] {
+        assert_eq!(usage_of(store, one.key_id).await, [one]);
+    }
+    let nothing = UsageFilter { limit: 0, ..UsageFilter::default() };
+    assert_eq!(store.usage(&nothing).await.unwrap(), []);
+}
+
+async fn names_are_told_apart_by_their_bytes(store: &Store) {
+    let key_id = KeyId::random().unwrap();
+    let of = |model: &str| UsageRecord { key_id, model: Some(model.parse().unwrap()), ..record(NOW_MS) };
+    let (small, capital, pattern) = (of("mix_al"), of("MIX_AL"), of("mix-al"));
+    store.insert_usage(&[small.clone(), capital.clone(), pattern]).await.unwrap();
+    for one in [small, capital] {
+        let filter = UsageFilter {
+            key_id: Some(key_id),
+            model: one.model.clone(),
+            limit: 9,
+            ..UsageFilter::default()
+        };
+        assert_eq!(store.usage(&filter).await.unwrap(), [one]);
+    }
+}
+
+async fn the_audit_trail_takes_any_text(store: &Store) {
+    let odd = AuditLine {
+        at: UnixSeconds(i64::MIN),
+        actor: "a\0b".into(),
+        action: String::new(),
+        subject: "\u{1f984}\u{301}'\"\\%\n".into(),
+        detail: Some("\u{10ffff}".repeat(100_000)),
+    };
+    store.audit(&odd).await.unwrap();
+    let shown = AuditLine { actor: "a\u{fffd}b".into(), ..odd };
+    assert_eq!(store.audit_lines(1).await.unwrap(), [shown]);
+    assert_eq!(store.audit_lines(0).await.unwrap(), []);
+}
+
+async fn a_text_that_would_not_read_back_is_refused(store: &Store) {
+    let row = KeyRow { prefix: "gpuf\0".into(), ..key("with a NUL") };
+    assert!(matches!(store.insert_key(&row).await, Err(Error::Refused(_))));
+    assert_eq!(store.key_by_hash(&row.hash).await.unwrap(), None);
+}
+
+async fn rows_of_one_second_have_one_order(store: &Store) {
+    let at = UnixSeconds(7);
+    let ids = [i64::MIN, -1, 5, i64::MAX].map(KeyId::from_i64);
+    for id in [ids[2], ids[0], ids[3], ids[1]] {
+        store.insert_key(&KeyRow { id, created: at, ..key(&format!("ordered {id}")) }).await.unwrap();
+    }
+    let listed: Vec<_> = store.keys().await.unwrap();
+    let listed: Vec<_> = listed.iter().filter(|row| row.created == at).map(|row| row.id).collect();
+    assert_eq!(listed, ids);
+
+    let row = TokenRow { expires: UnixSeconds(99), ..token("ordered agents", 3) };
+    store.insert_join_token(&row).await.unwrap();
+    let ids = [[0; 16], [0x7f; 16], [0xff; 16]].map(AgentId::from_bytes);
+    for id in [ids[2], ids[0], ids[1]] {
+        let machine = AgentRow { id, enrolled: at, ..agent() };
+        assert_eq!(store.enrol(&row.hash, &machine).await.unwrap(), Enrolment::Done);
+    }
+    let listed: Vec<_> = store.agents().await.unwrap();
+    let listed: Vec<_> = listed.iter().filter(|row| row.enrolled == at).map(|row| row.id).collect();
+    assert_eq!(listed, ids);
+}
+
+async fn revocations_are_found_by_their_time(store: &Store) {
+    let at = |seconds: u64| NOW.after(Duration::from_secs(1_000_000 + seconds));
+    let (early, late, never) = (key("revoked early"), key("revoked late"), key("never revoked"));
+    for row in [&early, &late, &never] {
+        store.insert_key(row).await.unwrap();
+    }
+    store.revoke_key(late.id, at(2)).await.unwrap();
+    store.revoke_key(early.id, at(1)).await.unwrap();
+    assert_eq!(store.revoked_since(at(1)).await.unwrap(), [early.hash, late.hash]);
+    assert_eq!(store.revoked_since(at(2)).await.unwrap(), [late.hash]);
+    assert_eq!(store.revoked_since(at(3)).await.unwrap(), []);
 }

@@ -1,9 +1,12 @@
 //! The steps that bring a database to what this version expects.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
-    ConnectOptions as _, PgConnection, SqliteConnection,
+    PgConnection, SqliteConnection,
     migrate::{Migrate, MigrateError, Migrator},
 };
 
@@ -45,14 +48,15 @@ impl Migrations {
     /// Connects; changes nothing, and makes no file unless `make` says so.
     ///
     /// # Errors
-    /// [`Error::Open`] when the database cannot be reached.
-    pub async fn open(database: &Database, data: &DataDir, make: bool) -> Result<Self, Error> {
+    /// [`Error::Open`] when the database cannot be reached, [`Error::DataDir`] when its folder cannot be used.
+    pub async fn open(database: &Database, data_dir: &Path, make: bool) -> Result<Self, Error> {
         let file = match database {
             Database::Postgres(url) => {
                 let connection = postgres::connect_to_migrate(url).await?;
                 return Ok(Self { at: url.to_string(), connection: Connection::Postgres(connection) });
             }
-            Database::Embedded => data.file(sqlite::FILE),
+            Database::Embedded if make => DataDir::open(data_dir)?.file(sqlite::FILE),
+            Database::Embedded => data_dir.join(sqlite::FILE),
             Database::File(path) => path.clone(),
         };
         let at = file.display().to_string();

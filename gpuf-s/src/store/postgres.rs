@@ -1,6 +1,7 @@
 //! The shared store: a PostgreSQL, which may be away at any time, the start included.
 
 mod connect;
+mod health;
 mod lease;
 mod partitions;
 mod statements;
@@ -23,8 +24,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{Error, STATEMENT_DEADLINE, State, migrations::Fault, verdict};
 use crate::secret::SecretUrl;
+use health::Health;
 use lease::Lease;
-use upkeep::{Health, Upkeep};
+use upkeep::Upkeep;
 
 /// Connections for what people and callers wait for.
 const DESK_CONNECTIONS_MAX: u32 = 8;
@@ -138,9 +140,7 @@ impl Postgres {
     /// The result of statements, or [`Error::Unavailable`] where they take longer than they may, waiting for
     /// a connection included. What they lease is closed unless they come to their end.
     async fn in_time<T>(&self, statements: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-        if self.health.state() == State::Starting {
-            return Err(Error::Unavailable("it was not reached yet, or is not migrated".into()));
-        }
+        self.health.check()?;
         match timeout(STATEMENT_DEADLINE, statements).await {
             Ok(Ok(done)) => {
                 self.health.answered();
@@ -153,9 +153,8 @@ impl Postgres {
                 Err(error.into())
             }
             Err(_) => {
-                let late = "a statement took too long";
-                self.health.is_away(&late);
-                Err(Error::Unavailable(late.into()))
+                self.health.doubted();
+                Err(Error::Unavailable("a statement took too long".into()))
             }
         }
     }
@@ -170,3 +169,6 @@ pub(super) async fn connect_to_migrate(url: &SecretUrl) -> Result<PgConnection, 
         Err(_) => Err(refused(Fault::late().reason)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,17 +1,17 @@
 //! Gets the database ready, keeps it ready, and knows whether it answers.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, postgres::PgConnectOptions};
 use tokio::{
-    sync::{oneshot, watch},
+    sync::oneshot,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Lease, partitions};
+use super::{Health, Lease, partitions};
 use crate::store::{
-    State, UnixSeconds,
+    UnixSeconds,
     migrations::{Fault, POSTGRES},
 };
 
@@ -28,56 +28,6 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 /// How often parts of tables are made ahead, and how soon again where that failed.
 const PARTS_EVERY: Duration = Duration::from_secs(6 * 3600);
 const PARTS_RETRY: Duration = Duration::from_secs(60);
-
-/// Whether the database answers, as the last statement found it.
-#[derive(Debug)]
-pub(super) struct Health(watch::Sender<State>);
-
-impl Default for Health {
-    fn default() -> Self {
-        Self(watch::Sender::new(State::Starting))
-    }
-}
-
-impl Health {
-    pub(super) fn state(&self) -> State {
-        *self.0.borrow()
-    }
-
-    fn migrated(&self) {
-        self.0.send_replace(State::Ready);
-    }
-
-    /// It answered a statement.
-    pub(super) fn answered(&self) {
-        // Looked at first: this is called by every statement, and changing means a lock for all.
-        if self.state() == State::Away && self.change(State::Away, State::Ready) {
-            tracing::info!("the database answers again");
-        }
-    }
-
-    /// It did not answer.
-    pub(super) fn is_away(&self, why: &dyn fmt::Display) {
-        if self.state() == State::Ready && self.change(State::Ready, State::Away) {
-            tracing::warn!(%why, "the database does not answer");
-        }
-    }
-
-    fn change(&self, from: State, to: State) -> bool {
-        self.0.send_if_modified(|state| {
-            let changes = *state == from;
-            if changes {
-                *state = to;
-            }
-            changes
-        })
-    }
-
-    async fn until_away(&self) {
-        // The sender is ours: it does not end before us.
-        let _ = self.0.subscribe().wait_for(|state| *state == State::Away).await;
-    }
-}
 
 /// How the first look at the database ended: `Err` says what the operator has to do about it.
 pub(super) type First = Result<(), String>;
@@ -134,6 +84,7 @@ impl Upkeep {
                 tracing::warn!(database = %self.database, reason = fault.reason, "the database is not ready; trying on");
                 logged = fault.reason;
             }
+            self.health.not_ready(&logged);
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
@@ -162,22 +113,25 @@ impl Upkeep {
     }
 
     async fn stay_ready(&self) {
-        tokio::join!(self.ask_while_away(), self.keep_parts_ahead());
+        tokio::join!(self.ask_while_in_doubt(), self.keep_parts_ahead());
     }
 
     /// A database that nobody asks would stay away for ever.
-    async fn ask_while_away(&self) {
+    async fn ask_while_in_doubt(&self) {
         loop {
-            self.health.until_away().await;
-            sleep(PING_EVERY).await;
+            self.health.until_in_doubt().await;
             let ping = async {
                 let mut lease = Lease::of(&self.pool).await?;
                 lease.ping().await?;
-                Ok::<_, sqlx::Error>(lease.done(()))
+                lease.done(());
+                Ok::<_, sqlx::Error>(())
             };
-            if matches!(timeout(PING_EVERY, ping).await, Ok(Ok(()))) {
-                self.health.answered();
+            match timeout(PING_EVERY, ping).await {
+                Ok(Ok(())) => self.health.answered(),
+                Ok(Err(error)) => self.health.is_away(&error),
+                Err(_) => self.health.is_away(&"it takes too long"),
             }
+            sleep(PING_EVERY).await;
         }
     }
 
@@ -201,10 +155,10 @@ impl Upkeep {
 
 /// Connections whose statements may take as long as migrations do. Of two settings the last one counts.
 pub(super) fn patient(options: PgConnectOptions) -> PgConnectOptions {
-    options.options([
-        ("statement_timeout", MIGRATION_DEADLINE.as_millis()),
-        ("lock_timeout", LOCK_DEADLINE.as_millis()),
-    ])
+    let times = [("statement_timeout", MIGRATION_DEADLINE), ("lock_timeout", LOCK_DEADLINE)];
+    let options = options.options(times.map(|(name, time)| (name, time.as_millis())));
+    // Without it the log would say at each start that the table of migrations exists.
+    options.options([("client_min_messages", "warning")])
 }
 
 async fn make_parts(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
