@@ -13,6 +13,7 @@ use super::{
     counts::Refused,
     entry::{Entry, Seq, Topic},
     file::{self, File, GROUP_ENTRIES_MAX},
+    opening,
 };
 
 /// A cursor that moved is made durable after this.
@@ -121,7 +122,7 @@ impl Scribe {
         }
         self.logged = 0;
         let reader = self.shared.reader.clone();
-        self.checkpoint = Some(Checkpoint(Box::pin(async move { file::checkpoint(&reader).await })));
+        self.checkpoint = Some(Checkpoint(Box::pin(async move { reader.checkpoint().await })));
     }
 
     /// Commits that came meanwhile keep the log from beginning anew: the few that are left are copied while
@@ -204,8 +205,8 @@ impl Scribe {
     /// Nothing is known about the file after a failure: it is opened and read again before the next commit.
     fn fail(&mut self, error: &sqlx::Error, entries: u64) {
         tracing::error!(%error, entries, "the outbox cannot be written");
-        if file::is_damage(error) {
-            file::mark_damaged(&self.shared.path);
+        if opening::is_damage(error) {
+            opening::mark_damaged(&self.shared.path);
         }
         self.file = None;
         self.shared.refuse_for(REFUSE_AFTER_FAILURE);

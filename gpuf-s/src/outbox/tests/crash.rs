@@ -133,7 +133,7 @@ async fn a_damaged_file_is_moved_aside() {
 async fn damage_that_shows_later_is_moved_aside_at_the_next_start() {
     let bench = Bench::new(Limits::default()).await;
     bench.append(Topic::Requests, 0..3).await;
-    file::mark_damaged(&bench.path());
+    opening::mark_damaged(&bench.path());
     let bench = bench.reopened().await;
     assert_eq!(bench.outbox.counts().of(Topic::Requests).appended, 0);
     let bench = bench.reopened().await;
