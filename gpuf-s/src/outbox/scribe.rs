@@ -183,7 +183,9 @@ impl Scribe {
 
     async fn write(&mut self, entries: &[Entry]) -> Result<(), sqlx::Error> {
         if self.file.is_none() {
-            let file = File::open(&self.shared.path, self.shared.limits.durability).await?;
+            let mut file = File::open(&self.shared.path, self.shared.limits.durability).await?;
+            // A log that fills the disk may have room for itself. Where it has not, the commit tells.
+            let _ = file.restart_log().await;
             tracing::info!("the outbox is open again");
             self.adopt(file);
         }
