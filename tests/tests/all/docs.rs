@@ -20,6 +20,7 @@ const HELP: [(&str, &[&str]); 2] = [
         &[
             "gpuf-s --help",
             "gpuf-s migrate --help",
+            "gpuf-s stats rebuild --help",
             "gpuf-s keys create --help",
             "gpuf-s join-token create --help",
             "gpuf-s cert make --help",
