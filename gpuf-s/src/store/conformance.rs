@@ -1,5 +1,6 @@
 //! What every store must do, as one function over an opened, empty store.
 
+#[cfg(test)]
 mod servers;
 
 use common::{AgentId, Dialect, Endpoint, EngineKind};
