@@ -206,6 +206,25 @@ fn certificates_are_made_shown_and_renewed() {
 }
 
 #[test]
+fn a_shared_authority_is_made_and_shown_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let shared = folder.path().join("authority");
+    let [one, two] = ["one", "two"].map(|name| {
+        let mut config = config(&folder.path().join(name));
+        config.state.authority_dir = Some(shared.clone());
+        config
+    });
+    let show = cert::Command::Show { json: false };
+    let absent = cert::execute(&show, &one).unwrap_err().to_string();
+    assert!(absent.contains(shared.to_str().unwrap()), "{absent}");
+    cert::execute(&cert::Command::Make { renew: false }, &one).unwrap();
+    assert!(shared.join("ca.key").exists() && !one.data_dir.join("tls/ca.key").exists());
+    let [first, second] = [&one, &two].map(|config| cert::execute(&show, config).unwrap());
+    assert_eq!(first.lines().next(), second.lines().next(), "agents trust the same authority");
+    assert_ne!(first, second, "each has a certificate of its own");
+}
+
+#[test]
 fn checking_the_configuration_reads_the_certificates() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config(&folder.path().join("data"));

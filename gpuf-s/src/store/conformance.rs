@@ -15,6 +15,8 @@ mod poison;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod tenants;
 #[cfg(test)]
 mod usage;
@@ -33,6 +35,7 @@ async fn conforms(store: &Store) {
     machines::conform(store).await;
     usage::conform(store).await;
     audit::conform(store).await;
+    servers::conforms(store).await;
     tenants::conform(store).await;
     samples::conform(store).await;
     agents::conform(store).await;
