@@ -10,6 +10,8 @@ mod v1;
 mod docs;
 mod openapi;
 
+mod days;
+mod figures;
 mod listing;
 mod whereabouts;
 

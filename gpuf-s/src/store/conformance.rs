@@ -5,6 +5,8 @@ mod agents;
 #[cfg(test)]
 mod days;
 #[cfg(test)]
+mod glances;
+#[cfg(test)]
 mod poison;
 #[cfg(test)]
 mod samples;
@@ -42,6 +44,7 @@ async fn conforms(store: &Store) {
     names_are_told_apart_by_their_bytes(store).await;
     the_audit_trail_shows_the_newest_first(store).await;
     tenants::conform(store).await;
+    glances::conform(store).await;
     the_audit_trail_takes_any_text(store).await;
     a_text_that_would_not_read_back_is_refused(store).await;
     rows_of_one_second_have_one_order(store).await;
