@@ -6,9 +6,11 @@ mod child;
 mod clock;
 mod delay;
 mod engine;
+mod heartbeats;
 mod load;
 mod meter;
 mod net;
+mod records;
 mod results;
 mod rounds;
 mod stack;
@@ -42,6 +44,10 @@ enum Command {
     Stack(by_hand::StackOptions),
     /// Measure what an idle agent costs the server.
     Agents(agents::Options),
+    /// Bring heartbeats through Kafka into PostgreSQL, and compare what is stored with what was sent.
+    Heartbeats(heartbeats::Options),
+    /// Measure what a durable record of usage costs.
+    Records(records::Options),
     /// Run the simulated engine.
     Engine(engine::Options),
     /// Run the slow path: a TCP proxy that delays each direction.
@@ -56,6 +62,8 @@ async fn main() -> Result<()> {
         Command::Load(options) => until_interrupted(by_hand::load(&options)).await,
         Command::Stack(options) => until_interrupted(by_hand::stack(&options)).await,
         Command::Agents(options) => until_interrupted(agents::run(&options)).await,
+        Command::Heartbeats(options) => until_interrupted(heartbeats::run(&options)).await,
+        Command::Records(options) => until_interrupted(records::run(&options)).await,
         Command::Engine(options) => engine::serve(&options).await,
         Command::Delay(options) => delay::serve(&options).await,
     }

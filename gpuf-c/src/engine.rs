@@ -1,6 +1,7 @@
 //! Which engines this host has, what each serves, and where to reach it.
 
 mod given;
+mod seats;
 mod watch;
 
 mod identify;
@@ -32,6 +33,7 @@ use tracing::debug;
 
 pub use client::Error;
 pub use given::{BadEngineUrl, EngineUrl};
+pub use seats::{Seat, Seats};
 
 use given::Host;
 
@@ -81,6 +83,15 @@ pub struct Engine {
     pub address: SocketAddr,
     /// The `Host` that it expects.
     pub host: HeaderValue,
+    /// How much it is given at once.
+    pub seats: Seats,
+}
+
+impl Engine {
+    /// A seat for one request, once there is one.
+    pub async fn seat(&self) -> Seat {
+        self.seats.take(self.report.slots).await
+    }
 }
 
 /// All engines that answer; a cheap handle.

@@ -11,20 +11,22 @@ mod docs;
 mod openapi;
 
 mod days;
-mod figures;
 mod listing;
+mod readings;
 mod whereabouts;
 
 mod caller;
 mod envelope;
 mod error;
 mod extract;
+mod figures;
 mod fleet;
 mod gate;
 mod hex;
 mod listener;
 mod moment;
 
+pub use figures::serve_figures;
 pub use fleet::{AgentView, EngineView, Fleet, HeartbeatView, ModelView, ServerView};
 pub use listing::listed as agents_listed;
 pub use routes::{Access, ROUTES, Route};
@@ -39,7 +41,7 @@ use crate::{
     auth::{AdminToken, Authenticator, Desk, Tenants, desk::JoinPoint},
     config::Host,
     store::Store,
-    telemetry::{Metrics, UsageWriter},
+    telemetry::{Figures, Metrics},
 };
 use caller::Caller;
 
@@ -60,8 +62,8 @@ pub struct Api {
     pub fleet: Arc<dyn Fleet>,
     /// What the public port counts.
     pub metrics: Metrics,
-    /// How records of usage fare, where this process makes some.
-    pub usage: Option<UsageWriter>,
+    /// How heartbeats and records of usage fare.
+    pub records: Figures,
     /// Where this API listens.
     pub address: SocketAddr,
     /// The name under which others reach this server.
@@ -104,6 +106,7 @@ impl Api {
     fn desk(&self, caller: &Caller) -> Desk {
         Desk {
             store: self.store.clone(),
+            cache: self.authenticator.cache().clone(),
             authenticator: Some(self.authenticator.clone()),
             join: whereabouts::join_point(self),
             actor: caller.actor(),

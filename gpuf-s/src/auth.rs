@@ -2,13 +2,15 @@
 
 pub mod admin;
 pub mod ca;
-mod cache;
 pub mod desk;
 pub mod enrol;
 pub mod join_token;
 mod keeper;
 pub mod key;
 mod limiter;
+mod lookups;
+mod recent;
+mod revocations;
 pub mod tenant;
 
 pub use admin::AdminToken;
@@ -17,6 +19,8 @@ pub use desk::Desk;
 pub use enrol::enrol;
 pub use keeper::Keeper;
 pub use key::{ApiKey, StaticKey};
+pub use lookups::{AnsweredBy, Verdict};
+pub use revocations::Watch;
 pub use tenant::Tenants;
 
 use std::{
@@ -32,12 +36,16 @@ use tokio::{
     time::timeout,
 };
 
-use crate::store::{Access, KeyHash, KeyId, KeyRow, Models, Name, Store};
+use crate::{
+    cache::Cache,
+    store::{Access, KeyHash, KeyId, KeyRow, Models, Name, Store},
+};
 
-use cache::{Cache, Found};
 use keeper::{QUESTIONS_MAX, Question};
 use key::STATIC_BYTES_MAX;
 use limiter::Limiter;
+use lookups::Lookups;
+use recent::{Found, Recent};
 
 /// Why a caller is not let in. One text covers unknown, revoked and expired keys, so that no answer
 /// tells a stranger which of them a key is.
@@ -98,7 +106,9 @@ impl From<KeyRow> for Principal {
 pub struct Authenticator(Arc<Inner>);
 
 struct Inner {
+    recent: Recent,
     cache: Cache,
+    lookups: Lookups,
     fallback: Option<Fallback>,
     limiter: Limiter,
     /// Two queues, so that those who are known never stand behind a flood of guesses.
@@ -118,16 +128,16 @@ impl fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    /// An authenticator over `store`, and the task that asks the store for it: whoever owns the
-    /// runtime spawns [`Keeper::run`] and waits for it at the end.
+    /// An authenticator over `store` and a `cache` in front of it, and the task that asks them: whoever owns
+    /// the runtime spawns [`Keeper::run`] and waits for it at the end. The cache is relied on only while a
+    /// [`Watch`] runs.
     #[must_use]
-    pub fn new(store: Store, fallback: Option<StaticKey>, now: Instant) -> (Self, Keeper) {
+    pub fn new(store: Store, cache: Cache, fallback: Option<StaticKey>, now: Instant) -> (Self, Keeper) {
         let (known, known_asked) = mpsc::channel(QUESTIONS_MAX);
         let (strangers, strangers_asked) = mpsc::channel(QUESTIONS_MAX);
         let fallback = fallback.map(|key| Fallback { key, principal: Arc::new(static_principal()) });
-        let cache = Cache::new(now);
-        let limiter = Limiter::new(now);
-        let inner = Arc::new(Inner { cache, fallback, limiter, known, strangers });
+        let (recent, limiter, lookups) = (Recent::new(now), Limiter::new(now), Lookups::default());
+        let inner = Arc::new(Inner { recent, cache, lookups, fallback, limiter, known, strangers });
         let keeper = Keeper::new(store, known_asked, strangers_asked, inner.clone());
         (Self(inner), keeper)
     }
@@ -147,16 +157,21 @@ impl Authenticator {
             return Some(Ok(principal));
         }
         let Some(hash) = parsed else { return Some(Err(self.0.failed(from, now))) };
-        match self.0.cache.find(&hash, now) {
-            Found::Fresh(principal) => Some(Ok(principal)),
+        let principal = match self.0.recent.find(&hash, now) {
+            Found::Fresh(principal) => principal,
             Found::Ageing(principal) => {
                 // A full queue only means that this key is asked for a second later.
                 let _ = self.0.known.try_send(Question { hash, now, answer: None });
-                Some(Ok(principal))
+                principal
             }
-            Found::Denied => Some(Err(self.0.failed(from, now))),
-            Found::Old | Found::Nothing => None,
-        }
+            Found::Denied => {
+                self.0.lookups.count(AnsweredBy::Memory, Verdict::Invalid);
+                return Some(Err(self.0.failed(from, now)));
+            }
+            Found::Old | Found::Nothing => return None,
+        };
+        self.0.lookups.count(AnsweredBy::Memory, Verdict::Valid);
+        Some(Ok(principal))
     }
 
     /// Whoever presents `credential`, asking the store where the memory does not know.
@@ -173,7 +188,7 @@ impl Authenticator {
             return known;
         }
         let hash = credential.and_then(key::parse).ok_or(Error::Invalid)?;
-        if !matches!(self.0.cache.find(&hash, now), Found::Nothing) {
+        if !matches!(self.0.recent.find(&hash, now), Found::Nothing) {
             return self.0.ask_again(hash, from, now).await;
         }
         // An address that guesses is stopped before the store is asked, so that it cannot load it.
@@ -184,13 +199,32 @@ impl Authenticator {
         match ask(&self.0.strangers, hash, now).await {
             Some(Err(Error::Invalid)) => Err(self.0.failed(from, now)),
             Some(answer) => answer,
-            None => Err(Error::Unavailable),
+            None => {
+                self.0.lookups.count(AnsweredBy::Store, Verdict::Unavailable);
+                Err(Error::Unavailable)
+            }
         }
     }
 
-    /// Forgets a key whose row has changed: what is revoked here is refused from the next request on.
+    /// Forgets a key whose row has changed.
     pub fn forget(&self, hash: &KeyHash) {
-        self.0.cache.forget(hash);
+        self.0.recent.forget(hash);
+    }
+
+    /// Refuses a key that is revoked, from the next request on.
+    pub fn revoke(&self, hash: &KeyHash) {
+        self.0.recent.revoke(hash);
+    }
+
+    /// The cache in front of the store.
+    #[must_use]
+    pub fn cache(&self) -> &Cache {
+        &self.0.cache
+    }
+
+    /// Look-ups of keys so far, by who answered and what.
+    pub fn lookups(&self) -> impl Iterator<Item = (AnsweredBy, Verdict, u64)> + '_ {
+        self.0.lookups.all()
     }
 
     /// Failed attempts so far, for the metrics.
@@ -219,7 +253,14 @@ impl Inner {
         match ask(&self.known, hash, now).await {
             Some(Err(Error::Invalid)) => Err(self.failed(from, now)),
             Some(answer) => answer,
-            None => self.cache.store_is_away(&hash, now).ok_or(Error::Unavailable),
+            None => {
+                let stale = self.recent.store_is_away(&hash, now);
+                match stale {
+                    Some(_) => self.lookups.count(AnsweredBy::Memory, Verdict::Valid),
+                    None => self.lookups.count(AnsweredBy::Store, Verdict::Unavailable),
+                }
+                stale.ok_or(Error::Unavailable)
+            }
         }
     }
 }

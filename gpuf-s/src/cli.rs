@@ -4,6 +4,7 @@ mod agents;
 mod cert;
 mod check;
 mod client;
+mod heartbeat_consumer;
 mod join_token;
 mod keys;
 mod migrate;
@@ -13,6 +14,8 @@ mod stats;
 mod table;
 mod tenants;
 
+pub use heartbeat_consumer::HeartbeatConsumer;
+
 use std::{ffi::OsString, io::IsTerminal as _};
 
 use clap::{Parser, Subcommand};
@@ -20,8 +23,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     auth::{admin, ca, desk},
+    cache,
     config::{self, Config, Environment, Place, Settings},
-    data_dir, server, store,
+    consumer, data_dir, server, store,
 };
 
 const ABOUT: &str = "One OpenAI-compatible address in front of GPUs that dial out to it";
@@ -99,6 +103,9 @@ pub enum Error {
     /// The store.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
     /// A deed.
     #[error(transparent)]
     Desk(#[from] desk::Error),
@@ -111,6 +118,12 @@ pub enum Error {
     /// The server.
     #[error(transparent)]
     Server(#[from] server::Error),
+    /// The consumer.
+    #[error(transparent)]
+    Consumer(#[from] consumer::Error),
+    /// A setting that this program cannot do without.
+    #[error("{0} is needed")]
+    Needed(&'static str),
     /// The quick start.
     #[error("{0:#}")]
     Quickstart(anyhow::Error),
@@ -220,6 +233,10 @@ fn start_log(command: &Command) {
         | Command::Stats(_)
         | Command::Config(_) => "error",
     };
+    start_log_at(level);
+}
+
+fn start_log_at(level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A log that was started before, by a test, stays.

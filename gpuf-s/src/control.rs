@@ -25,6 +25,7 @@ use crate::{
     registry::Registry,
     roster::Roster,
     store::{Name, Store},
+    telemetry::Recorder,
     tunnel::Pairing,
 };
 
@@ -95,6 +96,8 @@ pub struct Shared {
     pub ca: Arc<Ca>,
     /// Tokens and agents.
     pub store: Store,
+    /// Where heartbeats and inventories are written down.
+    pub recorder: Recorder,
     /// TLS.
     pub tls: TlsConfigs,
     /// Of sessions.

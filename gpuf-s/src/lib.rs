@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod consumer;
 pub mod quickstart;
 pub mod server;
 
@@ -20,7 +21,9 @@ pub mod registry;
 pub mod roster;
 
 pub mod bus;
+pub mod cache;
 pub mod data_dir;
 pub mod net;
+pub mod outbox;
 pub mod secret;
 pub mod store;

@@ -39,7 +39,7 @@ use crate::{
     auth::{self, Authenticator},
     config::Limits,
     dispatch::{self, Dispatcher},
-    telemetry::{Metrics, UsageWriter},
+    telemetry::{Metrics, Recorder},
 };
 
 /// Why a caller gets no answer of an engine. The texts for people are in [`crate::error`].
@@ -112,7 +112,7 @@ pub struct Shared {
     /// Times and bounds.
     pub limits: Limits,
     /// Takes records of usage.
-    pub usage: UsageWriter,
+    pub usage: Recorder,
     /// Takes counts.
     pub metrics: Metrics,
     /// TLS, where the port speaks it.

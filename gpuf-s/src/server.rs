@@ -1,6 +1,7 @@
 //! The composition root: the only room that sees all others, puts them together and takes them apart.
 
 mod fleet;
+mod records;
 
 use std::{
     io,
@@ -23,19 +24,23 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
+use records::Records;
+
 use crate::{
     api::Api,
-    auth::{AdminToken, Authenticator, Ca, Tenants, admin, ca, desk::JoinPoint},
+    auth::{AdminToken, Authenticator, Ca, Tenants, Watch, admin, ca, desk::JoinPoint},
+    bus,
+    cache::{self, Cache},
     config::Config,
     control::{self, Control, TlsConfigs},
     data_dir::{self, Addresses, DataDir, PublishedAddresses},
     dispatch::{self, Dispatcher},
-    net,
+    net, outbox,
     public::{self, Door, PerAddress, PublicTls},
     registry::Registry,
     roster::Roster,
     store::{self, ServerRow, Store, UnixSeconds},
-    telemetry::{Metrics, UsageWriter},
+    telemetry::Metrics,
     tunnel::{self, Pairing},
 };
 
@@ -68,6 +73,9 @@ pub enum Error {
     /// The database.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
     /// The authority or a certificate.
     #[error(transparent)]
     Ca(#[from] ca::Error),
@@ -77,6 +85,12 @@ pub enum Error {
     /// Certificates that do not work.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] outbox::Error),
+    /// Kafka.
+    #[error(transparent)]
+    Bus(#[from] bus::Error),
     /// The public port's certificate.
     #[error(transparent)]
     PublicTls(#[from] public::TlsError),
@@ -97,7 +111,8 @@ pub struct Server {
     closing: CancellationToken,
     callers: TaskTracker,
     rooms: Vec<JoinHandle<()>>,
-    writers: Vec<JoinHandle<()>>,
+    keepers: Vec<JoinHandle<()>>,
+    records: Records,
     _workers: Arc<Workers>,
     _published: PublishedAddresses,
 }
@@ -173,9 +188,11 @@ impl Server {
         let sockets = Sockets::bind(&config)?;
         let addresses = sockets.addresses(&config);
         let workers = Arc::new(Workers::start("worker", config.workers).map_err(Error::Workers)?);
+        let (cache, courier) = Cache::open(config.state.redis.as_ref())?;
         let (authenticator, keeper) =
-            Authenticator::new(store.clone(), config.api_key.clone(), Instant::now());
-        let (usage, scribe) = UsageWriter::new(store.clone());
+            Authenticator::new(store.clone(), cache, config.api_key.clone(), Instant::now());
+        let watch = Watch::new(store.clone(), authenticator.clone());
+        let records = Records::start(&config.state, &data, &store).await?;
         let metrics = Metrics::default();
         let registry = Registry::default();
         let roster = Roster::new(own_row(&config, &addresses, &ca)?);
@@ -190,7 +207,7 @@ impl Server {
             auth: authenticator.clone(),
             dispatcher,
             limits,
-            usage: usage.clone(),
+            usage: records.recorder.clone(),
             metrics: metrics.clone(),
             tls: public_tls.clone(),
             connections: Arc::new(Semaphore::new(callers_max())),
@@ -205,6 +222,7 @@ impl Server {
             pairing: pairing.clone(),
             ca: ca.clone(),
             store: store.clone(),
+            recorder: records.recorder.clone(),
             tls: control_tls(&ca)?,
             timers: session_timers(&limits),
             dial_timeout: limits.proxy_dial,
@@ -235,7 +253,7 @@ impl Server {
                 lame: lame.clone(),
             }),
             metrics,
-            usage: Some(usage),
+            records: records.figures.clone(),
             address: addresses.api,
             advertise: config.advertise.clone(),
             hosts: config.api_hosts.clone(),
@@ -267,10 +285,12 @@ impl Server {
         }
         let published = addresses.publish(&data)?;
         Ok(Self {
-            writers: vec![
+            keepers: vec![
                 tokio::spawn(keeper.run(closing.clone())),
-                tokio::spawn(scribe.run(closing.clone())),
+                tokio::spawn(watch.run(closing.clone())),
+                tokio::spawn(courier.run(closing.clone())),
             ],
+            records,
             addresses,
             data: config.data_dir,
             store,
@@ -333,9 +353,10 @@ impl Server {
             }
         }
         self.closing.cancel();
-        for writer in self.writers {
-            let _ = writer.await;
+        for keeper in self.keepers {
+            let _ = keeper.await;
         }
+        self.records.end().await;
         self.store.close().await;
         info!("stopped");
     }

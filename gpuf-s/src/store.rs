@@ -43,7 +43,7 @@ pub use tenants::{
 };
 pub use usage::{Outcome, UsageFilter, UsageRecord};
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use common::{AgentId, EngineReport, ModelName};
 
@@ -112,6 +112,16 @@ pub enum Database {
     File(PathBuf),
     /// In a PostgreSQL.
     Postgres(SecretUrl),
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded => f.write_str("in the data directory"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Postgres(url) => url.fmt(f),
+        }
+    }
 }
 
 impl Database {
@@ -281,10 +291,21 @@ impl Store {
     /// # Errors
     /// [`Error::Open`] when it is no database of ours or of a later version, or does not let us in or write.
     pub async fn open(database: &Database, data: &DataDir) -> Result<Self, Error> {
+        match Self::shared(database).await? {
+            Some(store) => Ok(store),
+            None => Self::embedded(data).await,
+        }
+    }
+
+    /// Opens a store outside of the data directory; `None` where it is to be in there.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn shared(database: &Database) -> Result<Option<Self>, Error> {
         match database {
-            Database::Embedded => Self::embedded(data).await,
-            Database::File(path) => sqlite::Sqlite::open_file(path).await.map(Self::Sqlite),
-            Database::Postgres(url) => postgres::Postgres::open(url).await.map(Self::Postgres),
+            Database::Embedded => Ok(None),
+            Database::File(path) => Ok(Some(Self::Sqlite(sqlite::Sqlite::open_file(path).await?))),
+            Database::Postgres(url) => Ok(Some(Self::Postgres(postgres::Postgres::open(url).await?))),
         }
     }
 

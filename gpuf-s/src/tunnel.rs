@@ -3,6 +3,7 @@
 mod accept;
 mod connection;
 mod pairing;
+mod sibling;
 
 use std::{
     sync::{
@@ -18,15 +19,13 @@ use common::{
     message::{ProxyMode, ServerMessage},
     tunnel::CONNECTIONS_PER_AGENT,
 };
-use tokio::{
-    sync::{Notify, mpsc},
-    time::timeout_at,
-};
+use tokio::{sync::mpsc, time::timeout_at};
 use tracing::{debug, info};
 
 pub use accept::{Listener, ProxyStream, agent_of};
 pub use connection::{Answer, Body, Connection, Head};
 pub use pairing::{NotYours, Pairing, Presented};
+use sibling::Siblings;
 
 /// An agent that just failed to dial is not asked again before this.
 const DIAL_PAUSE: Duration = Duration::from_millis(250);
@@ -61,7 +60,7 @@ struct Shared {
     connections: ArcSwap<Vec<Arc<Connection>>>,
     bulk: ArcSwap<Vec<Arc<Connection>>>,
     dialling: Mutex<Dialling>,
-    settled: Notify,
+    siblings: Siblings,
     closed: AtomicBool,
 }
 
@@ -99,7 +98,7 @@ impl Tunnel {
                 connections: ArcSwap::default(),
                 bulk: ArcSwap::default(),
                 dialling: Mutex::default(),
-                settled: Notify::new(),
+                siblings: Siblings::default(),
                 closed: AtomicBool::new(false),
             }),
         }
@@ -150,7 +149,7 @@ impl Tunnel {
     /// Opens no further connection; those that live end when the agent ends them.
     pub fn retire(&self) {
         self.shared.closed.store(true, Ordering::Relaxed);
-        self.shared.settled.notify_waiters();
+        self.shared.siblings.settle();
     }
 
     /// Ends every connection; streams that run are cut.
@@ -167,7 +166,8 @@ impl Tunnel {
         if connections.len() < wanted {
             self.top_up(mode);
         }
-        let usable = || connections.iter().filter(|connection| connection.has_room());
+        let takes_more = |one: &&Arc<Connection>| one.has_room() && one.is_trusted();
+        let usable = || connections.iter().filter(takes_more);
         let lightest = |one: &&Arc<Connection>| one.in_flight();
         let home = usable().filter(|connection| connection.worker() == worker).min_by_key(lightest);
         home.or_else(|| usable().min_by_key(lightest)).cloned()
@@ -184,7 +184,7 @@ impl Tunnel {
         let deadline = tokio::time::Instant::now() + self.shared.dial_timeout;
         let mut paused = false;
         loop {
-            let settled = self.shared.settled.notified();
+            let settled = self.shared.siblings.settled();
             tokio::pin!(settled);
             settled.as_mut().enable();
             if let Some(connection) = self.pick(mode, worker) {
@@ -194,17 +194,23 @@ impl Tunnel {
                 return Err(Error::NoConnection);
             }
             // Where dialling just failed, it is tried once more after its pause: what cut the connections
-            // may have cut the next one, too. An agent that keeps saying no is not waited for.
+            // may have cut the next one, too. An agent that keeps saying no is not waited for, unless a
+            // connection was asked for a sign of life.
             let until = match self.next_dial(mode) {
-                Some(_) if paused => return Err(Error::NoConnection),
-                Some(next) => {
+                Some(next) if !paused => {
                     paused = true;
                     deadline.min(next.into())
                 }
-                None => deadline,
+                Some(_) if !self.has_doubted(mode) => return Err(Error::NoConnection),
+                _ => deadline,
             };
             let _ = timeout_at(until, settled).await;
         }
+    }
+
+    /// Whether a sign of life is awaited.
+    fn has_doubted(&self, mode: ProxyMode) -> bool {
+        self.set(mode).load().iter().any(|connection| !connection.is_trusted())
     }
 
     /// When the next dialling is due, unless one is under way.
@@ -246,7 +252,7 @@ impl Tunnel {
             debug!(agent = %self.shared.agent.short(), ?mode, "no proxy connection came");
         }
         self.settle(mode, came);
-        self.shared.settled.notify_waiters();
+        self.shared.siblings.settle();
     }
 
     fn settle(&self, mode: ProxyMode, came: bool) {
@@ -269,13 +275,15 @@ impl Tunnel {
                 let others = connections.iter().filter(|other| !Arc::ptr_eq(other, &connection));
                 others.cloned().collect::<Vec<_>>()
             });
+            tunnel.shared.siblings.settle();
         });
     }
 
     async fn dial(&self, mode: ProxyMode) -> Result<Presented, Error> {
         let shared = &self.shared;
         let began = Instant::now();
-        let awaited = shared.pairing.expect(shared.agent, mode).map_err(|_| Error::TooManyAwaited)?;
+        let awaited =
+            shared.pairing.expect(shared.agent, mode, &shared.siblings).map_err(|_| Error::TooManyAwaited)?;
         let order = ServerMessage::RequestNewProxyConn { proxy_conn_id: awaited.id(), mode };
         shared.orders.try_send(order).map_err(|_| Error::NoConnection)?;
         let presented = tokio::time::timeout(shared.dial_timeout, awaited.presented()).await;
@@ -300,3 +308,6 @@ const fn wanted(mode: ProxyMode) -> usize {
         ProxyMode::Multiplexed | ProxyMode::Dedicated => CONNECTIONS_PER_AGENT,
     }
 }
+
+#[cfg(test)]
+mod tests;

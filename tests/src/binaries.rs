@@ -6,12 +6,13 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-/// A folder with `gpuf-s` and `gpuf-c` to be tested as they are.
+/// A folder with programs to be tested as they are.
 const FOLDER_VARIABLE: &str = "GPUF_TESTS_BINARIES";
-const PROGRAMS: [&str; 2] = ["gpuf-s", "gpuf-c"];
+const PROGRAMS: [&str; 3] = ["gpuf-s", "heartbeat_consumer", "gpuf-c"];
+const PACKAGES: [&str; 2] = ["gpuf-s", "gpuf-c"];
 const SOURCES: [&str; 6] = ["Cargo.lock", "common", "gpuf-s", "gpuf-c", "sim-engine", "migrations"];
 
-/// The path of `gpuf-s` or `gpuf-c`.
+/// The path of one of our programs.
 pub fn program(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(ready_folder).join(name)
@@ -61,7 +62,7 @@ fn build(folder: &Path) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(workspace()).args(["build", "--quiet", "--bins", "--profile", profile]);
-    for name in PROGRAMS {
+    for name in PACKAGES {
         command.args(["-p", name]);
     }
     command.arg("--target-dir").arg(folder.parent().expect("a profile's folder lies in the target folder"));

@@ -17,7 +17,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -223,19 +223,17 @@ pub struct FakeAgent {
     /// What the gateway asked it to dial, oldest first.
     pub orders: mpsc::UnboundedReceiver<(ProxyConnId, ProxyMode)>,
     session: JoinHandle<()>,
-    send: mpsc::UnboundedSender<AgentMessage>,
+    send: mpsc::UnboundedSender<Outgoing>,
 }
+
+/// A message to be sent, and who wants to hear whether the session took it.
+type Outgoing = (AgentMessage, oneshot::Sender<bool>);
 
 impl FakeAgent {
     /// Enrols, logs in with one model, and waits until the gateway shows it.
     pub async fn start(gateway: &Gateway, model: &str, slots: u32, conduct: Conduct) -> Self {
         let identity = Arc::new(Identity::enrol(gateway).await);
-        let mut session = identity.connect(gateway.addresses).await.expect("a session");
-        session.log_in(vec![engine_report(model, slots)]).await;
-        let (order, orders) = mpsc::unbounded_channel();
-        let (send, to_send) = mpsc::unbounded_channel();
-        let acting = act(session, Arc::clone(&identity), gateway.addresses, conduct, order, to_send);
-        let agent = Self { session: tokio::spawn(acting), identity, orders, send };
+        let agent = Self::log_in(identity, gateway.addresses, engine_report(model, slots), conduct).await;
         let id = agent.identity.id.to_string();
         eventually("the fake agent at the gateway", async || {
             gateway.agents().await.iter().any(|agent| crate::agent::id_of(agent) == id).then_some(())
@@ -244,9 +242,31 @@ impl FakeAgent {
         agent
     }
 
+    /// Logs in to a gateway that knows this identity.
+    pub async fn log_in(
+        identity: Arc<Identity>,
+        addresses: Addresses,
+        engine: EngineReport,
+        conduct: Conduct,
+    ) -> Self {
+        let mut session = identity.connect(addresses).await.expect("a session");
+        session.log_in(vec![engine]).await;
+        let (order, orders) = mpsc::unbounded_channel();
+        let (send, to_send) = mpsc::unbounded_channel();
+        let acting = act(session, Arc::clone(&identity), addresses, conduct, order, to_send);
+        Self { session: tokio::spawn(acting), identity, orders, send }
+    }
+
     /// Sends a message of any kind on its session.
     pub fn send(&self, message: AgentMessage) {
-        let _ = self.send.send(message);
+        let _ = self.send.send((message, oneshot::channel().0));
+    }
+
+    /// Sends a message and waits until it is written; false when the session has ended.
+    pub async fn deliver(&self, message: AgentMessage) -> bool {
+        let (told, written) = oneshot::channel();
+        let _ = self.send.send((message, told));
+        written.await.unwrap_or(false)
     }
 
     /// The next order to dial.
@@ -272,14 +292,14 @@ async fn act(
     addresses: Addresses,
     conduct: Conduct,
     order: mpsc::UnboundedSender<(ProxyConnId, ProxyMode)>,
-    mut to_send: mpsc::UnboundedReceiver<AgentMessage>,
+    mut to_send: mpsc::UnboundedReceiver<Outgoing>,
 ) {
     let mut connections = JoinSet::new();
     loop {
         let message = tokio::select! {
             message = session.receive() => message,
-            Some(message) = to_send.recv() => {
-                session.send(&message).await;
+            Some((message, told)) = to_send.recv() => {
+                let _ = told.send(session.send(&message).await);
                 continue;
             }
         };

@@ -20,6 +20,8 @@ use crate::request::Request;
 use crate::wait::eventually;
 
 const LOG_VARIABLE: &str = "GPUF_TESTS_LOG";
+/// What our programs read beside variables with our name.
+const VARIABLES: [&str; 5] = ["DATABASE_URL", "REDIS_URL", "BOOTSTRAP_SERVER", "KAFKA_CONFIG", "API_KEY"];
 const PORT_FLAGS: [&str; 4] = ["--control-port", "--proxy-port", "--public-port", "--api-port"];
 
 /// How a gateway is set up.
@@ -29,6 +31,7 @@ pub struct Builder {
     config: String,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    state: Vec<(&'static str, String)>,
     folder: Option<Arc<TempDir>>,
     advertise: Option<String>,
     addresses: Option<Addresses>,
@@ -60,6 +63,27 @@ impl Builder {
         self
     }
 
+    /// Keeps what lasts in this database.
+    pub fn database(self, url: &str) -> Self {
+        self.state("DATABASE_URL", url)
+    }
+
+    /// Shares looked-up keys in this Redis.
+    pub fn redis(self, url: &str) -> Self {
+        self.state("REDIS_URL", url)
+    }
+
+    /// Sends heartbeats and usage through this Kafka, with `host:port` to begin with.
+    pub fn kafka(self, bootstrap: &str) -> Self {
+        self.state("BOOTSTRAP_SERVER", bootstrap)
+    }
+
+    /// Commands on its data directory are told, too: without the server they open the database themselves.
+    fn state(mut self, variable: &'static str, value: &str) -> Self {
+        self.state.push((variable, value.to_owned()));
+        self
+    }
+
     /// Goes on with the data of a gateway that has ended.
     pub fn folder(mut self, folder: Arc<TempDir>) -> Self {
         self.folder = Some(folder);
@@ -78,6 +102,11 @@ impl Builder {
         self
     }
 
+    /// Takes the place of a gateway that has ended: its data, and its ports.
+    pub fn in_place_of(self, before: &Gateway) -> Self {
+        self.addresses(before.addresses).folder(before.folder())
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(self) -> Gateway {
         let folder = self.folder.clone().unwrap_or_else(|| Arc::new(tempfile::tempdir().expect("a folder")));
@@ -93,12 +122,13 @@ impl Builder {
         for (flag, port) in PORT_FLAGS.into_iter().zip(self.ports()) {
             command.args([flag, &port.to_string()]);
         }
-        command.arg("--config").arg(&config).args(&self.arguments).envs(self.environment);
+        command.arg("--config").arg(&config).args(&self.arguments);
+        command.envs(self.environment).envs(self.state.clone());
         let mut process = Process::start("gpuf-s", command, folder.path().join("gpuf-s.log"));
         let addresses = Addresses::announced(&addresses_file, &mut process).await;
         let admin_token = fs::read_to_string(data.join("admin.token")).expect("an admin token");
         let admin_token = admin_token.trim().to_owned();
-        Gateway { process, addresses, admin_token, data, folder, joining: Mutex::new(0) }
+        Gateway { process, addresses, admin_token, state: self.state, data, folder, joining: Mutex::new(0) }
     }
 
     fn ports(&self) -> [u16; 4] {
@@ -155,6 +185,7 @@ pub struct Gateway {
     pub addresses: Addresses,
     /// The management token.
     pub admin_token: String,
+    state: Vec<(&'static str, String)>,
     data: PathBuf,
     folder: Arc<TempDir>,
     /// Agents started so far; held while one comes up, so that the one that appears is the one started.
@@ -208,7 +239,7 @@ impl Gateway {
     /// Runs a subcommand of `gpuf-s` on its data directory; what it printed.
     pub async fn command(&self, arguments: &[&str]) -> String {
         let mut command = gpuf_s(&self.data);
-        command.args(arguments);
+        command.args(arguments).envs(self.state.clone());
         output_of(&format!("gpuf-s {}", arguments.join(" ")), command).await
     }
 
@@ -228,7 +259,13 @@ impl Gateway {
 
     /// A join string for one agent.
     pub async fn join_string(&self) -> String {
-        let made = self.command(&["join-token", "create", "--name", "test", "--uses", "1", "--json"]).await;
+        self.join_string_for(1).await
+    }
+
+    /// A join string for this many agents.
+    pub async fn join_string_for(&self, agents: usize) -> String {
+        let uses = agents.to_string();
+        let made = self.command(&["join-token", "create", "--name", "test", "--uses", &uses, "--json"]).await;
         let made: Value = serde_json::from_str(&made).unwrap_or_else(|_| panic!("no JSON: {made}"));
         made["join"].as_str().unwrap_or_else(|| panic!("no join string: {made}")).to_owned()
     }
@@ -357,19 +394,28 @@ fn list(answer: &Value, name: &str) -> Vec<Value> {
     rows.unwrap_or_else(|| panic!("no list of {name}: {answer}")).clone()
 }
 
-/// `gpuf-s` on a data directory, free of what the tester's environment says.
 fn gpuf_s(data: &Path) -> Command {
     command("gpuf-s", data)
 }
 
+/// A program on a data directory.
 pub(crate) fn command(name: &str, data: &Path) -> Command {
+    let mut command = bare_command(name);
+    command.arg("--data-dir").arg(data);
+    command
+}
+
+/// A program, free of what the tester's environment says.
+pub(crate) fn bare_command(name: &str) -> Command {
     let mut command = Command::new(program(name));
     for (variable, _) in std::env::vars_os() {
         if variable.to_string_lossy().starts_with("GPUF_") {
             command.env_remove(variable);
         }
     }
+    for variable in VARIABLES {
+        command.env_remove(variable);
+    }
     command.env("RUST_LOG", std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".into()));
-    command.arg("--data-dir").arg(data);
     command
 }

@@ -8,6 +8,7 @@ mod all {
 
     mod f01_bad_keys;
     mod f02_models_of_others;
+    mod f03_revoked_elsewhere;
     mod f03_revoked_in_mid_stream;
     mod f04_smuggling;
     mod f05_giant_heads;
@@ -24,12 +25,18 @@ mod all {
     mod f20_half_open_sessions;
     mod f21_an_agent_that_never_dials;
     mod f24_an_agent_stops_reading;
+    mod f25_postgres_is_away;
+    mod f26_redis_away;
+    mod f30_poison;
     mod f31_strangers;
     mod f32_speaking_for_another;
     mod f34_hostile_agents;
     mod f35_callers_leave;
     mod f36_callers_stop_reading;
+    mod f38_the_server_is_killed;
+    mod f39_disk_full;
     mod f40_management_is_closed;
+    mod f45_a_cold_start_without_shelves;
 
     mod agents_report_changes;
     mod any_split;
@@ -41,6 +48,7 @@ mod all {
     mod ends_of_answers;
     mod error_shapes;
     mod headers;
+    mod heartbeat_ledger;
     mod installing;
     mod methods;
     mod multipart;

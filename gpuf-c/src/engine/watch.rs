@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    Board, Engine, Target,
+    Board, Engine, Seats, Target,
     client::{Client, Error},
     exposure, identify,
     survey::{self, Facts, State},
@@ -90,6 +90,7 @@ enum Conclusion {
 struct Known {
     target: Target,
     client: Client,
+    seats: Seats,
     learnt: Option<Learnt>,
     present: bool,
     failures: u32,
@@ -111,6 +112,7 @@ impl Known {
         Self {
             target,
             client,
+            seats: Seats::default(),
             learnt: None,
             present: false,
             failures: 0,
@@ -169,7 +171,7 @@ impl Known {
             waiting: state.waiting,
         };
         let (address, host) = (self.client.address()?, self.client.host().clone());
-        Some(Engine { report: Arc::new(report), address, host })
+        Some(Engine { report: Arc::new(report), address, host, seats: self.seats.clone() })
     }
 
     /// Decides what a look means, and says so once.
@@ -261,7 +263,8 @@ mod tests {
             waiting: None,
         };
         let address = SocketAddr::from(([127, 0, 0, 1], 8080));
-        Engine { report: Arc::new(report), address, host: http::HeaderValue::from_static("localhost:8080") }
+        let host = http::HeaderValue::from_static("localhost:8080");
+        Engine { report: Arc::new(report), address, host, seats: Seats::default() }
     }
 
     fn starting() -> Error {

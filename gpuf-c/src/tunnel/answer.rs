@@ -61,13 +61,18 @@ pub async fn answer(
     let headers = forwarded_headers(head.headers, &engine);
     let target = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let outgoing = Outgoing { method: &head.method, target, headers: &headers };
-    let asked = tokio::select! {
-        asked = pool.ask(engine.address, &outgoing, &mut body) => asked,
+    let seated = async {
+        let seat = engine.seat().await;
+        (pool.ask(engine.address, &outgoing, &mut body).await, seat)
+    };
+    let (asked, seat) = tokio::select! {
+        seated = seated => seated,
         _ = poll_fn(|context| respond.poll_reset(context)) => return Outcome::Cancelled,
     };
     match asked {
         Ok((head, mut exchange)) => {
             let outcome = relay(head, &mut exchange, respond).await;
+            drop(seat);
             if outcome == Outcome::Answered {
                 pool.give_back(engine.address, exchange);
                 body.discard().await;

@@ -64,11 +64,15 @@ async fn try_forward(
     let mut onward = Request::new(body);
     *onward.uri_mut() = head.uri.path_and_query().map_or_else(Default::default, |path| path.clone().into());
     *onward.headers_mut() = upgrade_headers(head.headers, &engine, upgrade_to);
+    let seat = engine.seat().await;
     let mut response = ask(&engine, onward).await?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let theirs = upgrade::on(&mut response);
         let splice = splice(ours, theirs);
-        shared.streams.spawn(splice);
+        shared.streams.spawn(async move {
+            splice.await;
+            drop(seat);
+        });
     }
     Ok(response.map(Either::Left))
 }

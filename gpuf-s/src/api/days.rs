@@ -9,8 +9,8 @@ use utoipa::ToSchema;
 use super::{
     Api,
     error::Error,
-    figures::{rounded, thousandths},
     moment,
+    readings::{rounded, thousandths},
 };
 use crate::store::{AgentDay, DAY_MS, Day, DayFilter, DeviceDay, Gauge, Name, REPORT_PAGE_ROWS_MAX};
 

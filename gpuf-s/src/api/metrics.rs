@@ -13,7 +13,7 @@ use axum::{
 };
 
 use super::{AgentView, Api};
-use crate::telemetry::{Lost, UsageWriter};
+use crate::telemetry::Figures;
 
 /// What the text is, exposition format 0.0.4.
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -28,12 +28,24 @@ fn text(api: &Api) -> String {
     page.sample("gpuf_build_info", &[("version", api.version)], 1);
     requests(&mut page, api);
     agents(&mut page, &api.fleet.agents());
-    if let Some(writer) = &api.usage {
-        usage(&mut page, writer);
-    }
+    records(&mut page, &api.records);
     page.family("gpuf_failed_authentications_total", "counter", "Keys that did not work.");
     page.sample("gpuf_failed_authentications_total", &[], api.authenticator.failures());
+    keys(&mut page, api);
     page.0
+}
+
+fn keys(page: &mut Page, api: &Api) {
+    page.family("gpuf_key_lookups_total", "counter", "Look-ups of keys, by who answered and what.");
+    for (by, verdict, count) in api.authenticator.lookups() {
+        let labels = [("answered_by", by.as_str()), ("result", verdict.as_str())];
+        page.sample("gpuf_key_lookups_total", &labels, count);
+    }
+    let redis = api.authenticator.cache().health();
+    page.family("gpuf_redis_errors_total", "counter", "Operations that Redis did not do in time.");
+    page.sample("gpuf_redis_errors_total", &[], redis.errors);
+    page.family("gpuf_redis_breaker_open", "gauge", "1 while Redis is left alone, since it did not answer.");
+    page.sample("gpuf_redis_breaker_open", &[], u8::from(redis.breaker_open));
 }
 
 fn requests(page: &mut Page, api: &Api) {
@@ -68,15 +80,20 @@ fn agents(page: &mut Page, agents: &[AgentView]) {
     page.sample("gpuf_slots_in_use", &[], engines().map(|engine| u64::from(engine.in_flight)).sum::<u64>());
 }
 
-fn usage(page: &mut Page, usage: &UsageWriter) {
-    page.family("gpuf_usage_stored_total", "counter", "Records of usage that reached the store.");
-    page.sample("gpuf_usage_stored_total", &[], usage.stored());
-    page.family("gpuf_usage_lost_total", "counter", "Records of usage that did not, by reason.");
-    for why in Lost::ALL {
-        page.sample("gpuf_usage_lost_total", &[("reason", why.as_str())], usage.lost(why));
+fn records(page: &mut Page, figures: &Figures) {
+    for family in figures.families() {
+        page.family(family.name, if family.is_counter { "counter" } else { "gauge" }, family.help);
+        for (labels, value) in family.samples {
+            page.sample(family.name, &labels, value);
+        }
     }
-    page.family("gpuf_usage_waiting", "gauge", "Records of usage on their way.");
-    page.sample("gpuf_usage_waiting", &[], usage.waiting());
+}
+
+/// The figures of a process that has nothing else to show.
+pub(super) fn figures_text(figures: &Figures) -> Response {
+    let mut page = Page::default();
+    records(&mut page, figures);
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], page.0).into_response()
 }
 
 /// The text so far.

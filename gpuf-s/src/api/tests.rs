@@ -24,6 +24,7 @@ use tokio::{
 use super::*;
 use crate::{
     auth::{admin, desk::KeyMade},
+    cache::Cache,
     data_dir::DataDir,
     store::{AgentRow, KeyId, Name, Outcome, TokenHash, UnixSeconds, UsageId, UsageRecord},
 };
@@ -103,10 +104,10 @@ impl Bench {
         let data = DataDir::open(folder.path()).unwrap();
         let store = Store::embedded(&data).await.unwrap();
         let admin = AdminToken::open(&data).unwrap();
-        let (authenticator, keeper) = Authenticator::new(store.clone(), None, Instant::now());
+        let (authenticator, keeper) =
+            Authenticator::new(store.clone(), Cache::open(None).unwrap().0, None, Instant::now());
         let shutdown = CancellationToken::new();
         tokio::spawn(keeper.run(shutdown.clone()));
-        let (usage, _) = UsageWriter::new(store.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let fleet = Arc::new(fleet);
         let here = listener.local_addr().unwrap();
@@ -121,7 +122,7 @@ impl Bench {
             admin,
             fleet: fleet.clone(),
             metrics: Metrics::default(),
-            usage: Some(usage),
+            records: Figures::default(),
             address: here,
             advertise: Some("gw.example".parse().unwrap()),
             hosts: vec!["ops.example".parse().unwrap()],

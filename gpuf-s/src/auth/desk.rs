@@ -16,9 +16,12 @@ use super::{
     join_token::{self, TTL_MAX, TokenOrder, USES_MAX},
     key::{self, IssueError, KeyOrder},
 };
-use crate::store::{
-    self, Access, AuditLine, KeyId, MODELS_PER_KEY_MAX, Models, Name, OwnedKey, Scope, Store, TokenId,
-    UnixSeconds,
+use crate::{
+    cache::Cache,
+    store::{
+        self, Access, AuditLine, KeyId, MODELS_PER_KEY_MAX, Models, Name, OwnedKey, Scope, Store, TokenId,
+        UnixSeconds,
+    },
 };
 
 /// The longest that a key with an end may live, in days.
@@ -76,6 +79,8 @@ pub struct JoinPoint {
 pub struct Desk {
     /// Where keys, tokens and agents are.
     pub store: Store,
+    /// Where servers look keys up before they ask the store.
+    pub cache: Cache,
     /// Who has to forget a revoked key at once; none where no server runs in this process.
     pub authenticator: Option<Authenticator>,
     /// Where machines join, as far as it is known.
@@ -109,6 +114,11 @@ impl Desk {
         let (row, key) = key::make(order, now)?;
         let owned = OwnedKey { row, tenant: self.scope.tenant().cloned() };
         self.store.insert_owned_key(&owned).await?;
+        // Somebody may have asked for it before there was such a key.
+        self.cache.put(&owned.row.hash, Some(&owned.row)).await;
+        if let Some(authenticator) = &self.authenticator {
+            authenticator.forget(&owned.row.hash);
+        }
         let id = owned.row.id;
         self.note("key.create", id.to_string(), Some(owned.row.name.to_string())).await;
         Ok(KeyMade { id, key: key.expose().to_owned(), shown: KeyView::of(owned, now) })
@@ -132,8 +142,9 @@ impl Desk {
         let revoked = self.store.revoke_key_within(&self.scope, id, UnixSeconds::now()).await?;
         let hash = revoked.ok_or(Error::NotFound("key"))?;
         if let Some(authenticator) = &self.authenticator {
-            authenticator.forget(&hash);
+            authenticator.revoke(&hash);
         }
+        self.cache.revoke(&hash).await;
         self.note("key.revoke", id.to_string(), None).await;
         Ok(Revoked { id: id.to_string(), revoked: true })
     }

@@ -1,10 +1,14 @@
 //! Callers: known, unknown, revoked, and while the store is away.
 
+mod cached;
+
 use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
+    cache::Lookup,
     data_dir::DataDir,
+    secret::SecretUrl,
     store::{Name, UnixSeconds},
 };
 
@@ -19,16 +23,21 @@ struct Bench {
 
 const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+/// A cache that nobody can ask.
+fn nowhere() -> Cache {
+    Cache::open(Some(&SecretUrl::new("redis://127.0.0.1:1".into()))).unwrap().0
+}
+
 impl Bench {
     async fn new() -> Self {
-        Self::with_static(None).await
+        Self::with(None, nowhere()).await
     }
 
-    async fn with_static(key: Option<StaticKey>) -> Self {
+    async fn with(key: Option<StaticKey>, cache: Cache) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
         let began = Instant::now();
-        let (authenticator, keeper) = Authenticator::new(store.clone(), key, began);
+        let (authenticator, keeper) = Authenticator::new(store.clone(), cache, key, began);
         let closing = CancellationToken::new();
         let keeper = tokio::spawn(keeper.run(closing.clone()));
         Self { store, authenticator, keeper, closing, began, folder }
@@ -103,7 +112,7 @@ async fn a_revocation_here_is_seen_by_the_next_request() {
     let (row, key) = bench.key(None).await;
     bench.ask(&key, bench.began).await.unwrap();
     let hash = bench.store.revoke_key(row.id, UnixSeconds::now()).await.unwrap().unwrap();
-    bench.authenticator.forget(&hash);
+    bench.authenticator.revoke(&hash);
     assert_eq!(bench.ask(&key, bench.began).await, Err(Error::Invalid));
 }
 
@@ -163,7 +172,7 @@ async fn known_keys_do_not_wait_for_a_store_that_is_away_until_it_is_back() {
     let hash = key::parse(known.expose().as_bytes()).unwrap();
     let (away, later) = (bench.at(Duration::from_secs(60)), bench.at(Duration::from_secs(69)));
     assert_eq!(bench.lookup(&known, away), None, "old, and nobody knows that the store is away");
-    let cache = &bench.authenticator.0.cache;
+    let cache = &bench.authenticator.0.recent;
     cache.store_is_away(&hash, away).unwrap();
     assert!(matches!(cache.find(&hash, later), Found::Ageing(_)), "one request asks behind its back");
     assert!(matches!(cache.find(&hash, later), Found::Fresh(_)), "the next one does not");
@@ -181,7 +190,7 @@ async fn known_keys_do_not_wait_for_a_store_that_is_away_until_it_is_back() {
 async fn a_revocation_wins_over_an_answer_that_was_read_before_it() {
     let bench = Bench::new().await;
     let (row, known) = bench.key(None).await;
-    let cache = &bench.authenticator.0.cache;
+    let cache = &bench.authenticator.0.recent;
     let epoch = cache.epoch();
     bench.authenticator.forget(&row.hash);
     assert!(cache.learn(row.hash, Some(row), epoch, bench.began, UnixSeconds::now()).is_some());
@@ -226,8 +235,8 @@ async fn guessing_is_slowed_and_good_keys_of_the_same_address_are_not() {
 async fn a_flood_of_guesses_does_not_stand_before_a_known_key() {
     let bench = Bench::new().await;
     let (row, known) = bench.key(None).await;
-    let (authenticator, keeper) = Authenticator::new(bench.store.clone(), None, bench.began);
-    let cache = &authenticator.0.cache;
+    let (authenticator, keeper) = Authenticator::new(bench.store.clone(), nowhere(), None, bench.began);
+    let cache = &authenticator.0.recent;
     let before = cache.learn(row.hash, Some(row), cache.epoch(), bench.began, UnixSeconds::now()).unwrap();
     let guess =
         |number: usize| Question { hash: KeyHash::of(&number.to_be_bytes()), now: bench.began, answer: None };
@@ -258,7 +267,7 @@ async fn a_key_that_turns_out_good_was_no_failure() {
 
 #[tokio::test]
 async fn the_static_key_works_without_the_store() {
-    let bench = Bench::with_static(Some(StaticKey::new("3f9a1c77e0b24d5a9c").unwrap())).await;
+    let bench = Bench::with(Some(StaticKey::new("3f9a1c77e0b24d5a9c").unwrap()), nowhere()).await;
     bench.lose_the_store().await;
     let answer = bench.authenticator.lookup(Some(b"3f9a1c77e0b24d5a9c"), HERE, bench.began);
     assert_eq!(answer.unwrap().unwrap().key_id, KeyId::STATIC);

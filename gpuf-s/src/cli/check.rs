@@ -6,7 +6,6 @@ use super::Error;
 use crate::{
     auth::ca::{CertificateFiles, Identity},
     config::Config,
-    store::Database,
 };
 
 #[derive(Debug, Subcommand)]
@@ -27,11 +26,7 @@ fn describe(config: &Config) -> String {
     let own = |files: &Option<CertificateFiles>, without: &str| {
         files.as_ref().map_or_else(|| without.to_owned(), |files| files.chain.display().to_string())
     };
-    let database = match &config.state.database {
-        Database::Embedded => "in the data directory".to_owned(),
-        Database::File(path) => path.display().to_string(),
-        Database::Postgres(url) => url.to_string(),
-    };
+    let database = config.state.database.to_string();
     let redis = config.state.redis.as_ref().map_or("none, in memory".into(), ToString::to_string);
     let kafka = config.state.kafka.as_ref().map_or("none".into(), |kafka| kafka.servers.clone());
     let rows = [

@@ -14,7 +14,7 @@ pub(super) async fn quickstart(config: Config) -> Result<(), Error> {
 }
 
 /// Cancelled by the first signal; the second ends the process at once.
-fn shutdown_signal() -> std::io::Result<CancellationToken> {
+pub(super) fn shutdown_signal() -> std::io::Result<CancellationToken> {
     let shutdown = CancellationToken::new();
     let cancelled = shutdown.clone();
     let mut signals = Signals::listen()?;

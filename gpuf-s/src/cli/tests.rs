@@ -95,7 +95,7 @@ fn help_shows_every_flag_of_the_contract_under_a_heading() {
 async fn without_a_server_the_data_directory_is_worked_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut office = Office::open(&config(folder.path())).await.unwrap();
-    assert!(matches!(office, Office::Folder(_)));
+    assert!(matches!(office, Office::Folder(..)));
     let made = office.make_key(wish("a")).await.unwrap();
     assert!(office.make_token(TokenWish::default()).await.unwrap().join.contains(":17000/"));
     office.revoke_key(made.id).await.unwrap();
@@ -143,7 +143,7 @@ async fn an_address_file_that_a_killed_server_left_behind_does_no_harm() {
     for pid in [std::process::id(), u32::MAX, 0x3fff_fff0] {
         let stale = data_dir::Addresses { pid, control: nobody, proxy: nobody, public: nobody, api: nobody };
         std::mem::forget(stale.publish(&data).unwrap());
-        assert!(matches!(Office::open(&config(folder.path())).await, Ok(Office::Folder(_))), "{pid}");
+        assert!(matches!(Office::open(&config(folder.path())).await, Ok(Office::Folder(..))), "{pid}");
     }
 }
 
@@ -215,4 +215,17 @@ fn checking_the_configuration_reads_the_certificates() {
     let missing = folder.path().join("absent.pem");
     config.public_certificate = Some(ca::CertificateFiles { chain: missing.clone(), key: missing });
     assert!(matches!(check::execute(&check::Command::Check, &config), Err(Error::Ca(_))));
+}
+
+#[tokio::test]
+async fn migrating_by_hand_shows_first_and_then_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder.path().join("data"));
+    let shown = migrate::execute(true, &config).await.unwrap();
+    assert!(shown.contains("are missing; nothing was changed"), "{shown}");
+    assert!(!config.data_dir.exists(), "looking makes nothing");
+    let done = migrate::execute(false, &config).await.unwrap();
+    assert!(done.contains("applied: the database has all"), "{done}");
+    let again = migrate::execute(true, &config).await.unwrap();
+    assert!(again.starts_with("The database has all"), "{again}");
 }

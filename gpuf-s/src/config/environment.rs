@@ -51,7 +51,9 @@ impl Environment {
         self.data_home.as_ref().map(|home| home.join("gpufabric").join("server"))
     }
 
-    pub(super) fn settings(self) -> Settings {
+    /// As a layer of settings.
+    #[must_use]
+    pub fn settings(self) -> Settings {
         Settings {
             database_url: self.database_url,
             redis_url: self.redis_url,

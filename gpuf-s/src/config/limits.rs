@@ -32,7 +32,7 @@ macro_rules! limits {
         /// The `[limits]` table of the file.
         #[derive(Debug, Clone, Default, Deserialize)]
         #[serde(deny_unknown_fields, default)]
-        pub(super) struct LimitsInFile {
+        pub(crate) struct LimitsInFile {
             $($time_key: Option<u64>,)+
             $($size: Option<u64>,)+
         }

@@ -101,7 +101,7 @@ pub struct Settings {
     pub data_dir: Option<PathBuf>,
     /// Only in the file.
     #[arg(skip)]
-    pub(super) limits: Option<LimitsInFile>,
+    pub(crate) limits: Option<LimitsInFile>,
 }
 
 impl std::fmt::Debug for Settings {

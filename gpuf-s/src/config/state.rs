@@ -31,7 +31,11 @@ pub struct State {
 }
 
 impl State {
-    pub(super) fn check(settings: &Settings) -> Result<Self, Error> {
+    /// Checks what concerns state among `settings`.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub fn check(settings: &Settings) -> Result<Self, Error> {
         let days = settings.heartbeat_days.unwrap_or(HEARTBEAT_DAYS);
         in_range("heartbeat_days", days.into(), 1, HEARTBEAT_DAYS_MAX.into())?;
         Ok(Self {

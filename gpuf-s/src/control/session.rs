@@ -109,6 +109,7 @@ impl Session<'_> {
         let mut others = self.shared.roster.told();
         welcome.servers = others.borrow_and_update().clone();
         self.wire.send(&ServerMessage::Welcome(welcome)).await?;
+        self.record_inventory();
         if self.shared.registry.agents().len() <= self.shared.warm_agents_max {
             self.registration.agent().tunnel.warm_up();
         }
@@ -147,8 +148,14 @@ impl Session<'_> {
         let agent = self.registration.agent();
         match event {
             ServerEvent::LoggedIn(_) => {}
-            ServerEvent::Engines(reports) => self.registration.set_engines(reports),
-            ServerEvent::Heartbeat(heartbeat) => agent.set_heartbeat(heartbeat),
+            ServerEvent::Engines(reports) => {
+                self.registration.set_engines(reports);
+                self.record_inventory();
+            }
+            ServerEvent::Heartbeat(heartbeat) => {
+                self.shared.recorder.heartbeat(agent.id, heartbeat.clone());
+                agent.set_heartbeat(heartbeat);
+            }
             ServerEvent::RoundTrip(round_trip) => agent.set_round_trip(round_trip),
             ServerEvent::Draining => self.registration.set_leaving(),
             ServerEvent::ProxyConnFailed { proxy_conn_id, reason } => {
@@ -158,6 +165,13 @@ impl Session<'_> {
             ServerEvent::RenewalAsked { request_der } => self.renew(&request_der).await?,
         }
         Ok(())
+    }
+
+    fn record_inventory(&self) {
+        let agent = self.registration.agent();
+        let engines = agent.engines().iter().map(|engine| engine.report.clone()).collect();
+        let login = Login { engines, ..agent.login.clone() };
+        self.shared.recorder.inventory(agent.id, login, Some(agent.address.to_string()));
     }
 
     async fn renew(&mut self, request_der: &[u8]) -> Result<(), Error> {

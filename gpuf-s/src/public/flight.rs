@@ -1,5 +1,5 @@
-//! A request from its head to its end: its slot, its times, its counts. However it ends, dropping
-//! this gives back the slot and writes the one record of usage.
+//! A request from its head to its end: its slot, its times, its counts. However it ends, it gives back the
+//! slot and leaves one record of usage: before the last byte of an answer, or when it is dropped.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use super::meter::Tokens;
 use crate::{
     dispatch::Source,
     store::{KeyId, Outcome, UsageId, UsageRecord},
-    telemetry::{InFlight, Metrics, UsageWriter},
+    telemetry::{InFlight, Metrics, Recorder},
 };
 
 /// An accounted request.
@@ -27,7 +27,8 @@ pub struct Flight {
     status: StatusCode,
     outcome: Outcome,
     bytes: u64,
-    usage: UsageWriter,
+    recorded: bool,
+    recorder: Recorder,
     metrics: Metrics,
     _in_flight: InFlight,
 }
@@ -38,7 +39,7 @@ impl Flight {
         key_id: KeyId,
         endpoint: Endpoint,
         began: Instant,
-        usage: UsageWriter,
+        recorder: Recorder,
         metrics: Metrics,
     ) -> Self {
         Self {
@@ -53,7 +54,8 @@ impl Flight {
             status: StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             outcome: Outcome::Cancelled,
             bytes: 0,
-            usage,
+            recorded: false,
+            recorder,
             _in_flight: metrics.begin(),
             metrics,
         }
@@ -82,30 +84,34 @@ impl Flight {
         self.bytes += bytes as u64;
     }
 
-    /// Closes the account, and gives back the slot at once.
+    /// Closes the account and gives back the slot, at once: what is sent to the caller after this is sent
+    /// with its record written down.
     pub fn end(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
         if outcome == Outcome::Aborted {
             self.metrics.cut(self.dialect());
         }
+        self.record(outcome);
         if let Some(source) = &mut self.source {
             source.slot = None;
         }
     }
 
-    fn dialect(&self) -> Dialect {
-        self.endpoint.dialect()
+    /// Writes the record, unless that is done. The engine may still be at work for it.
+    pub fn record(&mut self, outcome: Outcome) {
+        if !std::mem::replace(&mut self.recorded, true) {
+            self.outcome = outcome;
+            let account = self.account();
+            self.recorder.usage(&account);
+        }
     }
-}
 
-impl Drop for Flight {
-    fn drop(&mut self) {
+    fn account(&mut self) -> UsageRecord {
         let duration = self.began.elapsed();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started_unix_ms = u64::try_from(wall.saturating_sub(duration).as_millis()).unwrap_or(u64::MAX);
         let first_token = self.first_byte.map(|first| millis(first.duration_since(self.began)));
         let count = |tokens: Option<u64>| tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX));
-        self.usage.record(UsageRecord {
+        UsageRecord {
             id: UsageId::next(started_unix_ms),
             key_id: self.key_id,
             model: self.model.take(),
@@ -121,7 +127,17 @@ impl Drop for Flight {
             duration_ms: millis(duration),
             bytes: self.bytes,
             started_unix_ms,
-        });
+        }
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.endpoint.dialect()
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.record(self.outcome);
     }
 }
 

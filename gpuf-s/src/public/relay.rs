@@ -178,6 +178,10 @@ impl Relay {
             .and_then(|format| self.flight.tokens.read_events(&events, format, self.take_out_usage));
         let out = self.until_done(instead.unwrap_or(events));
         self.flight.count(out.len());
+        // Whoever reads `[DONE]` has the whole answer, and may rely on its being accounted for.
+        if self.done {
+            self.flight.record(Outcome::Ok);
+        }
         out
     }
 
@@ -216,9 +220,9 @@ impl Relay {
         if self.left.is_some_and(|left| left > 0) {
             return Some(self.cut(dispatch::Error::Upstream));
         }
-        self.close(Outcome::Ok);
         let rest = self.splitter.as_mut().map(Splitter::finish).unwrap_or_default();
         let rest = self.metered(rest);
+        self.close(Outcome::Ok);
         (!rest.is_empty()).then_some(Ok(rest))
     }
 

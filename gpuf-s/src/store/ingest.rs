@@ -17,10 +17,10 @@ use common::AgentId;
 pub type Identity = (AgentId, i64, SampleId);
 
 /// The samples that can be stored, by agent and time and each once, and those that cannot, with the reason.
-pub fn sorted<'a>(
-    samples: &'a [Sample],
+pub fn sorted(
+    samples: &[Sample],
     pruned_before_unix_ms: i64,
-) -> (Vec<&'a Sample>, Vec<(&'a Sample, &'static str)>) {
+) -> (Vec<&Sample>, Vec<(&Sample, &'static str)>) {
     let mut kept = Vec::with_capacity(samples.len());
     let mut refused = Vec::new();
     for sample in samples {

@@ -176,9 +176,8 @@ impl Postgres {
                 Err(error.into())
             }
             Err(_) => {
-                let late = "a statement took too long";
-                self.health.is_away(&late);
-                Err(Error::Unavailable(late.into()))
+                self.health.doubted();
+                Err(Error::Unavailable("a statement took too long".into()))
             }
         }
     }

@@ -38,6 +38,12 @@ impl UnixSeconds {
     pub fn after(self, span: Duration) -> Self {
         Self(self.0.saturating_add_unsigned(span.as_secs()))
     }
+
+    /// So much earlier.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub_unsigned(span.as_secs()))
+    }
 }
 
 /// What a person calls a key, a token or an owner: 1 to 100 characters without control characters.

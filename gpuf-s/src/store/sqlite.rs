@@ -19,6 +19,7 @@ use std::{future::Future, path::Path, time::Duration};
 
 use sqlx::{
     ConnectOptions as _, SqliteConnection, SqlitePool,
+    migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -58,7 +59,7 @@ impl Sqlite {
         data_dir::reserve_file(path)?;
         let refused = |error: String| Error::Open { at: path.display().to_string(), reason: error };
         let desk = pool(path, SqliteSynchronous::Full, DESK_CONNECTIONS_MAX);
-        SQLITE.run(&desk).await.map_err(|error| refused(Fault::of(&error).reason))?;
+        migrate(&desk).await.map_err(|error| refused(Fault::of(&error).reason))?;
         Ok(Self { desk, ledger: pool(path, SqliteSynchronous::Normal, 1) })
     }
 
@@ -117,6 +118,18 @@ fn options(path: &Path, synchronous: SqliteSynchronous) -> SqliteConnectOptions 
         .foreign_keys(true)
         // After a burst the log would otherwise stay as large as it ever was.
         .pragma("journal_size_limit", "16777216")
+}
+
+/// SQLite has no lock that lasts over several migrations. Where another process was faster with one, ours
+/// fails, and the next try finds it applied.
+async fn migrate(desk: &SqlitePool) -> Result<(), MigrateError> {
+    for _ in SQLITE.iter() {
+        match SQLITE.run(desk).await {
+            Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)) => {}
+            other => return other,
+        }
+    }
+    SQLITE.run(desk).await
 }
 
 /// One connection, to a file that is made where it is missing.

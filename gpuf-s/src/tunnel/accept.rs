@@ -104,11 +104,12 @@ impl Listener {
 }
 
 async fn hand_over(stream: ProxyStream, waiter: Waiter, worker: usize) {
-    match waiter.mode {
-        ProxyMode::Dedicated => waiter.hand_over(Presented::Raw(Box::new(stream))),
-        mode @ (ProxyMode::Multiplexed | ProxyMode::Bulk) => {
-            match Connection::start(stream, worker, mode).await {
-                Ok(connection) => waiter.hand_over(Presented::Multiplexed(connection)),
+    let Waiter { mode, sibling, asker } = waiter;
+    match mode {
+        ProxyMode::Dedicated => asker.hand_over(Presented::Raw(Box::new(stream))),
+        ProxyMode::Multiplexed | ProxyMode::Bulk => {
+            match Connection::start(stream, worker, mode, sibling).await {
+                Ok(connection) => asker.hand_over(Presented::Multiplexed(connection)),
                 Err(error) => debug!(%error, "no HTTP/2 on a proxy connection"),
             }
         }

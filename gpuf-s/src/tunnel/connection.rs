@@ -2,10 +2,10 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -22,11 +22,14 @@ use h2::{
     client::{Builder, SendRequest},
 };
 use http::{Request, response};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Error, ProxyStream};
+use super::{Error, sibling::Sibling};
 
 /// A connection that carried nothing for this long is closed: an idle agent should cost little.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -39,6 +42,7 @@ pub type Head = Request<()>;
 pub struct Connection {
     sender: SendRequest<Bytes>,
     worker: usize,
+    sibling: Arc<Sibling>,
     in_flight: AtomicU32,
     used: AtomicBool,
     stop: CancellationToken,
@@ -59,21 +63,21 @@ pub struct Answer {
 pub struct Body {
     stream: RecvStream,
     _sending: SendStream<Bytes>,
-    _place: Place,
+    place: Place,
 }
 
 impl Body {
     /// The next bytes, or `None` at the end.
     pub fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         let Some(data) = ready!(self.stream.poll_data(context)) else { return self.poll_end(context) };
-        let data = data.map_err(|_| Error::Broken)?;
+        let data = data.map_err(|_| self.place.0.broken())?;
         let _ = self.stream.flow_control().release_capacity(data.len());
         Poll::Ready(Some(Ok(data)))
     }
 
     /// An engine that broke off is told of behind what it said.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
-        let trailers = ready!(self.stream.poll_trailers(context)).map_err(|_| Error::Broken)?;
+        let trailers = ready!(self.stream.poll_trailers(context)).map_err(|_| self.place.0.broken())?;
         let broke_off = trailers.is_some_and(|trailers| trailers.contains_key(ERROR_HEADER));
         Poll::Ready(broke_off.then_some(Err(Error::Broken)))
     }
@@ -96,25 +100,37 @@ impl Drop for Place {
 
 impl Connection {
     /// Agrees on HTTP/2 and drives the connection on the current runtime, which is that of `worker`.
-    pub async fn start(io: ProxyStream, worker: usize, mode: ProxyMode) -> Result<Arc<Self>, h2::Error> {
+    pub async fn start(
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        worker: usize,
+        mode: ProxyMode,
+        sibling: Sibling,
+    ) -> Result<Arc<Self>, h2::Error> {
         let (sender, mut driver) = builder(mode).handshake::<_, Bytes>(io).await?;
         let ping_pong = driver.ping_pong();
         let connection = Arc::new(Self {
             sender,
             worker,
+            sibling: Arc::new(sibling),
             in_flight: AtomicU32::new(0),
             used: AtomicBool::new(true),
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
         });
         let (stop, ended) = (connection.stop.clone(), connection.ended.clone().drop_guard());
+        let sibling = connection.sibling.clone();
         let watched = Arc::downgrade(&connection);
         tokio::spawn(async move {
             let _ended = ended;
             tokio::select! {
-                result = driver => debug!(?result, "proxy connection ended"),
+                result = driver => {
+                    debug!(?result, "proxy connection ended");
+                    if let Some(connection) = watched.upgrade() {
+                        connection.notice_cut();
+                    }
+                }
                 () = stop.cancelled() => {}
-                () = keep_alive(ping_pong, watched) => debug!("proxy connection is dead or idle"),
+                () = keep_alive(ping_pong, &watched, &sibling) => debug!("proxy connection is dead or idle"),
             }
         });
         Ok(connection)
@@ -134,6 +150,11 @@ impl Connection {
     /// wait inside `h2` without anybody knowing.
     pub fn has_room(&self) -> bool {
         !self.ended.is_cancelled() && self.in_flight() < STREAMS_PER_CONNECTION_MAX
+    }
+
+    /// Whether it gave a sign of life since a sibling was lost. One that did not is asked for it.
+    pub fn is_trusted(&self) -> bool {
+        self.sibling.is_trusted()
     }
 
     /// Ends it; streams are cut.
@@ -156,13 +177,29 @@ impl Connection {
         let place = Place(self.clone());
         let mut sender = self.sender.clone();
         let bodyless = body.is_empty();
-        let (response, mut sending) = sender.send_request(head, bodyless).map_err(|_| Error::Broken)?;
+        let (response, mut sending) = sender.send_request(head, bodyless).map_err(|_| self.broken())?;
         if !bodyless {
             // The body is in memory already: `h2` holds it by reference and sends as the window allows.
-            sending.send_data(body, true).map_err(|_| Error::Broken)?;
+            sending.send_data(body, true).map_err(|_| self.broken())?;
         }
-        let (head, stream) = response.await.map_err(|_| Error::Broken)?.into_parts();
-        Ok(Answer { head, body: Body { stream, _sending: sending, _place: place } })
+        let (head, stream) = response.await.map_err(|_| self.broken())?.into_parts();
+        Ok(Answer { head, body: Body { stream, _sending: sending, place } })
+    }
+
+    /// Why a stream failed.
+    fn broken(&self) -> Error {
+        self.notice_cut();
+        Error::Broken
+    }
+
+    /// Casts doubt on the siblings if the connection ended without the peer's farewell. A failed stream
+    /// does this before it tells, so that who tries again meets no sibling that was cut at the same time.
+    fn notice_cut(&self) {
+        // A stream's own error need not say what became of the connection.
+        let state = self.sender.clone().poll_ready(&mut Context::from_waker(Waker::noop()));
+        if matches!(state, Poll::Ready(Err(error)) if error.is_io()) {
+            self.sibling.lose();
+        }
     }
 }
 
@@ -183,18 +220,23 @@ fn builder(mode: ProxyMode) -> Builder {
 }
 
 /// Completes when the peer left a ping unanswered or nothing was sent for long.
-async fn keep_alive(ping_pong: Option<PingPong>, connection: std::sync::Weak<Connection>) {
+async fn keep_alive(ping_pong: Option<PingPong>, connection: &Weak<Connection>, sibling: &Sibling) {
     let Some(mut ping_pong) = ping_pong else { return std::future::pending().await };
     let mut idle = Duration::ZERO;
     loop {
-        sleep(PING_EVERY).await;
-        let Some(connection) = connection.upgrade() else { return };
-        let busy = connection.used.swap(false, Ordering::Relaxed) || connection.in_flight() > 0;
-        idle = if busy { Duration::ZERO } else { idle + PING_EVERY };
-        drop(connection);
+        if timeout(PING_EVERY, sibling.doubted()).await.is_err() {
+            let Some(connection) = connection.upgrade() else { return };
+            let busy = connection.used.swap(false, Ordering::Relaxed) || connection.in_flight() > 0;
+            idle = if busy { Duration::ZERO } else { idle + PING_EVERY };
+        }
+        let sign = sibling.ask();
         let pinged = timeout(PING_TIMEOUT, ping_pong.ping(Ping::opaque())).await;
-        if idle >= IDLE_MAX || !matches!(pinged, Ok(Ok(_))) {
+        if !matches!(pinged, Ok(Ok(_))) {
+            return sibling.lose();
+        }
+        if idle >= IDLE_MAX {
             return;
         }
+        sibling.prove_alive(sign);
     }
 }

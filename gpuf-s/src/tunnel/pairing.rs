@@ -8,7 +8,10 @@ use std::{
 use common::{AgentId, ProxyConnId, message::ProxyMode};
 use tokio::sync::oneshot;
 
-use super::{Connection, ProxyStream};
+use super::{
+    Connection, ProxyStream,
+    sibling::{Sibling, Siblings},
+};
 
 /// Entries at once, over all agents.
 const AWAITED_MAX: usize = 65_536;
@@ -41,6 +44,7 @@ pub struct Pairing {
 struct Entry {
     agent: AgentId,
     mode: ProxyMode,
+    sibling: Sibling,
     waiter: oneshot::Sender<Presented>,
 }
 
@@ -49,13 +53,20 @@ struct Entry {
 pub struct Waiter {
     /// What it was asked for.
     pub mode: ProxyMode,
-    sender: oneshot::Sender<Presented>,
+    /// What it is to the tunnel's other connections.
+    pub sibling: Sibling,
+    /// Who asked for it.
+    pub asker: Asker,
 }
 
-impl Waiter {
+/// Who waits for a connection.
+#[derive(Debug)]
+pub struct Asker(oneshot::Sender<Presented>);
+
+impl Asker {
     /// Hands the connection over; it is closed if nobody waits for it any longer.
     pub fn hand_over(self, presented: Presented) {
-        if let Err(Presented::Multiplexed(connection)) = self.sender.send(presented) {
+        if let Err(Presented::Multiplexed(connection)) = self.0.send(presented) {
             connection.close();
         }
     }
@@ -88,15 +99,15 @@ impl Drop for Awaited {
 }
 
 impl Pairing {
-    /// Enters a fresh id for `agent`.
-    pub fn expect(&self, agent: AgentId, mode: ProxyMode) -> Result<Awaited, Full> {
+    /// Enters a fresh id for `agent`, for one more of `siblings`.
+    pub fn expect(&self, agent: AgentId, mode: ProxyMode, siblings: &Siblings) -> Result<Awaited, Full> {
         let id = ProxyConnId::random().map_err(|_| Full)?;
         let (waiter, receiver) = oneshot::channel();
         let mut entries = self.entries();
         if entries.len() >= AWAITED_MAX {
             return Err(Full);
         }
-        entries.insert(id, Entry { agent, mode, waiter });
+        entries.insert(id, Entry { agent, mode, sibling: siblings.expect(), waiter });
         Ok(Awaited { id, pairing: self.clone(), receiver })
     }
 
@@ -112,7 +123,8 @@ impl Pairing {
             Some(entry) if entry.agent != agent => return Err(NotYours),
             Some(_) => {}
         }
-        Ok(entries.remove(&id).map(|entry| Waiter { mode: entry.mode, sender: entry.waiter }))
+        let taken = entries.remove(&id);
+        Ok(taken.map(|Entry { mode, sibling, waiter, .. }| Waiter { mode, sibling, asker: Asker(waiter) }))
     }
 
     /// Whoever waits for `id` need not.
@@ -143,7 +155,7 @@ mod tests {
     #[test]
     fn an_id_is_taken_once() {
         let pairing = Pairing::default();
-        let awaited = pairing.expect(OURS, ProxyMode::Bulk).unwrap();
+        let awaited = pairing.expect(OURS, ProxyMode::Bulk, &Siblings::default()).unwrap();
         assert_eq!(pairing.take(awaited.id(), OURS).unwrap().unwrap().mode, ProxyMode::Bulk);
         assert!(pairing.take(awaited.id(), OURS).unwrap().is_none());
     }
@@ -151,7 +163,7 @@ mod tests {
     #[test]
     fn an_id_of_another_agent_is_not_taken_and_stays() {
         let pairing = Pairing::default();
-        let awaited = pairing.expect(OURS, ProxyMode::Multiplexed).unwrap();
+        let awaited = pairing.expect(OURS, ProxyMode::Multiplexed, &Siblings::default()).unwrap();
         assert_eq!(pairing.take(awaited.id(), THEIRS).unwrap_err(), NotYours);
         assert!(pairing.take(awaited.id(), OURS).unwrap().is_some());
     }
@@ -160,7 +172,7 @@ mod tests {
     fn an_entry_that_nobody_waits_for_is_gone() {
         let pairing = Pairing::default();
         for _ in 0..10_000 {
-            drop(pairing.expect(OURS, ProxyMode::Multiplexed).unwrap());
+            drop(pairing.expect(OURS, ProxyMode::Multiplexed, &Siblings::default()).unwrap());
         }
         assert_eq!(pairing.awaited(), 0);
     }
@@ -168,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_dial_ends_the_wait_at_once() {
         let pairing = Pairing::default();
-        let awaited = pairing.expect(OURS, ProxyMode::Multiplexed).unwrap();
+        let awaited = pairing.expect(OURS, ProxyMode::Multiplexed, &Siblings::default()).unwrap();
         pairing.fail(awaited.id(), OURS).unwrap();
         assert!(awaited.presented().await.is_none());
     }

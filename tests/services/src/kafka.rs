@@ -83,6 +83,9 @@ fn prepare(supervisor: &Supervisor, port: u16, settings: &[&str]) -> Vec<String>
     command
 }
 
+/// One partition of everything internal and no delay for those who join a group. The controller counts a
+/// killed broker as alive until its session ends, and lets it come back only then: the usual 9 seconds would
+/// be in every test that kills it.
 fn properties_of(port: u16, controller_port: u16, data: &str) -> String {
     format!(
         "process.roles=broker,controller
@@ -102,6 +105,8 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=1
 group.initial.rebalance.delay.ms=0
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
 "
     )
 }

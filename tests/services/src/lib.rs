@@ -16,6 +16,7 @@ mod service;
 mod supervisor;
 
 pub use kafka::Kafka;
+pub use port::free as free_port;
 pub use postgres::{Postgres, psql};
 pub use redis::Redis;
 pub use service::Service;

@@ -19,6 +19,7 @@ const HELP: [(&str, &[&str]); 2] = [
         "docs/server.md",
         &[
             "gpuf-s --help",
+            "gpuf-s migrate --help",
             "gpuf-s keys create --help",
             "gpuf-s join-token create --help",
             "gpuf-s cert make --help",

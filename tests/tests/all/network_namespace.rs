@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gpuf_tests::binaries::program;
+use gpuf_tests::namespace;
 use gpuf_tests::process::{Process, output_of};
 use gpuf_tests::{Connection, Kind, MODEL, Request, SimEngine, eventually, in_time};
 use serde_json::Value;
@@ -40,32 +41,7 @@ async fn an_agent_that_nobody_can_reach_serves() {
     if std::env::var_os(INSIDE_VARIABLE).is_some() {
         return serves_from_behind_a_border().await;
     }
-    let folder = program("gpuf-s").parent().expect("a folder").to_owned();
-    let own = std::env::current_exe().expect("the path of this program");
-    let mut command = tokio::process::Command::from(in_own_namespace(own.to_str().expect("a path")));
-    command.args([OWN_NAME, "--exact", "--nocapture"]).env(INSIDE_VARIABLE, "1");
-    command.env("GPUF_TESTS_BINARIES", folder);
-    let printed = output_of("the test in its namespace", command).await;
-    assert!(printed.contains("1 passed"), "the test in its namespace did not run:\n{printed}");
-}
-
-/// A command in a namespace of its own: as root, or as a normal user who becomes root of it.
-fn in_own_namespace(program: &str) -> Command {
-    // SAFETY: the call takes nothing and cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
-    let flags: &[&str] = if root { &["--net"] } else { &["--user", "--map-root-user", "--net"] };
-    let tried = Command::new("unshare").args(flags).arg("true").output();
-    let tried =
-        tried.unwrap_or_else(|error| panic!("unshare, of the package util-linux, does not run: {error}"));
-    assert!(
-        tried.status.success(),
-        "no network namespace can be made: {}run the tests as root, or allow user namespaces \
-         (kernel.unprivileged_userns_clone=1; on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0)",
-        String::from_utf8_lossy(&tried.stderr)
-    );
-    let mut command = Command::new("unshare");
-    command.args(flags).arg(program);
-    command
+    namespace::run_again(OWN_NAME, INSIDE_VARIABLE, "--net").await;
 }
 
 /// Runs a command, which is expected to do its job, with this on its standard input.

@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use gpuf_tests::agent::id_of;
 use gpuf_tests::gateway::Builder;
 use gpuf_tests::{
-    Agent, Gateway, Kind, MODEL, Request, Script, SimEngine, Stream, Tokens, engine, eventually,
+    Agent, Gateway, Kind, MODEL, Request, Script, SimEngine, Stream, Tokens, engine, engine_with_slots,
+    eventually,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -247,6 +249,24 @@ async fn a_server_with_two_names_has_one_session_of_an_agent() {
     let log = agent.process.log();
     assert!(!log.contains("another process with this identity"), "{log}");
     assert_eq!(one.process.log().matches("agent connected").count(), 1, "{}", one.process.log());
+}
+
+#[tokio::test]
+async fn an_engine_gets_no_more_at_once_than_its_slots_however_many_servers_there_are() {
+    let fleet = Fleet::new().await;
+    let (one, two) = tokio::join!(fleet.server().start(), fleet.server().start());
+    let engine = engine_with_slots(Kind::LlamaCpp, 2).await;
+    let agent = one.agent(&engine).await;
+    is_with(&two, &agent).await;
+    let key = one.key().await;
+    engine.set_script(Script::new(Tokens::of(20).every(Duration::from_millis(20))));
+    let request = Request::chat(&key, MODEL, true);
+    // Each server sends as many as the engine has slots, since it knows only of its own.
+    let asked = [&one, &two, &one, &two].map(|gateway| gateway.ask(&request));
+    for answer in join_all(asked).await {
+        assert!(answer.is_done(), "{}", answer.text());
+    }
+    assert_eq!(engine.ledger().active_peak(), 2);
 }
 
 #[tokio::test]

@@ -18,11 +18,11 @@ const SERVER: &[Row] = &[
     ("data_dir", &[]),
     ("store", &["data_dir", "secret"]),
     ("cache", &["secret", "store"]),
-    ("bus", &["outbox"]),
     ("outbox", &["data_dir"]),
+    ("bus", &["outbox"]),
     // Decisions.
     ("balance", &[]),
-    ("auth", &["data_dir", "store"]),
+    ("auth", &["cache", "data_dir", "store"]),
     // What the operator wants is checked types: of a key, of certificates.
     ("config", &["auth", "bus", "secret", "store"]),
     ("net", &["config"]),
@@ -43,6 +43,7 @@ const SERVER: &[Row] = &[
         &[
             "api",
             "auth",
+            "cache",
             "config",
             "control",
             "data_dir",
@@ -57,7 +58,7 @@ const SERVER: &[Row] = &[
         ],
     ),
     ("quickstart", &["auth", "config", "data_dir", "net", "server", "store"]),
-    ("cli", &["api", "auth", "config", "data_dir", "net", "quickstart", "server", "store"]),
+    ("cli", &["api", "auth", "cache", "config", "data_dir", "net", "quickstart", "server", "store"]),
 ];
 
 /// `gpuf-c`, likewise.
@@ -81,7 +82,8 @@ const UPWARD: &[(&str, &str, &str)] = &[
 
 /// A vendor's crate, and the beginnings of the paths that may name it.
 const VENDORS: &[(&str, &[&str])] = &[
-    ("sqlx", &["gpuf-s/src/store/"]),
+    ("sqlx", &["gpuf-s/src/store/", "gpuf-s/src/outbox/"]),
+    ("rdkafka", &["gpuf-s/src/bus/kafka"]),
     ("rcgen", &["gpuf-s/src/auth/ca", "gpuf-c/src/identity"]),
     ("x509_parser", &["common/src/tls", "gpuf-s/src/auth/ca", "gpuf-c/src/identity"]),
     ("h2", &["gpuf-s/src/tunnel/", "gpuf-c/src/tunnel"]),
@@ -105,7 +107,8 @@ const VENDORS: &[(&str, &[&str])] = &[
         "clap",
         &["gpuf-s/src/cli", "gpuf-s/src/config/settings.rs", "gpuf-c/src/cli", "sim-engine/src/main.rs"],
     ),
-    ("quick_cache", &["gpuf-s/src/auth/"]),
+    ("quick_cache", &["gpuf-s/src/auth/", "gpuf-s/src/cache/memory.rs"]),
+    ("redis", &["gpuf-s/src/cache.rs", "gpuf-s/src/cache/redis"]),
     (
         "arc_swap",
         &[
@@ -122,6 +125,7 @@ const VENDORS: &[(&str, &[&str])] = &[
 const BELOW_THE_DOORS: &[&str] = &[
     "data_dir",
     "store",
+    "cache",
     "balance",
     "auth",
     "config",

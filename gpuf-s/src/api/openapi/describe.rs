@@ -9,9 +9,9 @@ use super::shapes::{self, Schemas};
 use crate::{
     api::{
         days::DayFigures,
-        figures::DeviceFigures,
         fleet::{AgentView, ServerView},
         health::{Health, Readiness},
+        readings::DeviceFigures,
         routes::Action,
         user::{
             ClientQuery,

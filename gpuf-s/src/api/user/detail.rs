@@ -14,9 +14,9 @@ use crate::api::{
     envelope::Envelope,
     error::Error,
     extract::Asked,
-    figures::{self, DeviceFigures, HostFigures},
     listing, moment,
     openapi::shapes,
+    readings::{self, DeviceFigures, HostFigures},
 };
 
 /// Which client.
@@ -53,7 +53,7 @@ pub(in crate::api) async fn show(
     Asked(query): Asked<Query>,
 ) -> Result<Envelope<ClientDevices>, Error> {
     let agent = listing::one(&api, &caller.scope, query.client_id).await?;
-    let latest = figures::latest(&api, &caller.scope, std::slice::from_ref(&agent)).await?.remove(&agent.id);
+    let latest = readings::latest(&api, &caller.scope, std::slice::from_ref(&agent)).await?.remove(&agent.id);
     let (at, host, devices) = match latest {
         Some(latest) => (moment::of_ms(latest.at_unix_ms), Some(latest.host), latest.devices),
         None => (None, None, Vec::new()),

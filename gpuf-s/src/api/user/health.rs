@@ -14,9 +14,9 @@ use crate::api::{
     envelope::{Envelope, Items},
     error::Error,
     extract::Asked,
-    figures::{self, DeviceFigures, Latest},
     listing, moment,
     openapi::shapes,
+    readings::{self, DeviceFigures, Latest},
     whereabouts::Whereabouts,
 };
 
@@ -54,7 +54,7 @@ pub(in crate::api) async fn list(
 ) -> Result<Envelope<Items<ClientHealth>>, Error> {
     let whereabouts = Whereabouts::of(&api);
     let found = listing::find(&api, &whereabouts, &query.filter(&caller, &whereabouts)?).await?;
-    let mut latest = figures::latest(&api, &caller.scope, &found.agents).await?;
+    let mut latest = readings::latest(&api, &caller.scope, &found.agents).await?;
     let now_ms = moment::now_ms();
     let health = |agent: AgentView| {
         let latest = latest.remove(&agent.id);

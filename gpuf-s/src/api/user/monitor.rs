@@ -14,10 +14,10 @@ use crate::{
         envelope::Envelope,
         error::Error,
         extract::Asked,
-        figures::{rounded, thousandths},
         listing,
         moment::{self, When},
         openapi::shapes,
+        readings::{rounded, thousandths},
     },
     store::{Chart, ChartFilter, DevicePoint, HostPoint},
 };

@@ -14,8 +14,8 @@ use crate::{
         days::{self, DayFigures},
         error::Error,
         extract::{Asked, Id, limit},
-        figures::{self, DeviceFigures, HostFigures},
         listing,
+        readings::{self, DeviceFigures, HostFigures},
     },
     store::{Day, Sample, SampleFilter, SampleId},
 };
@@ -67,7 +67,7 @@ pub(in crate::api) async fn devices(
     Id(id): Id<AgentId>,
 ) -> Result<Json<Page<DeviceFigures>>, Error> {
     let agent = listing::one(&api, &caller.scope, id).await?;
-    let latest = figures::latest(&api, &caller.scope, std::slice::from_ref(&agent)).await?.remove(&id);
+    let latest = readings::latest(&api, &caller.scope, std::slice::from_ref(&agent)).await?.remove(&id);
     Ok(Json(latest.map(|latest| latest.devices).unwrap_or_default().into()))
 }
 

@@ -1,13 +1,14 @@
 //! What operators do with keys, tokens and agents.
 
 use super::*;
-use crate::data_dir::DataDir;
+use crate::{cache::Lookup, data_dir::DataDir};
 
 async fn desk() -> (tempfile::TempDir, Desk) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::embedded(&DataDir::open(folder.path()).unwrap()).await.unwrap();
     let desk = Desk {
         store,
+        cache: Cache::open(None).unwrap().0,
         authenticator: None,
         join: Some(JoinPoint {
             control: "gw.example:17000".into(),
@@ -34,6 +35,17 @@ async fn a_key_is_shown_once_and_listed_without_itself() {
     assert!(!serde_json::to_string(&listed).unwrap().contains(&made.key));
     let days = (made.shown.expires_unix.unwrap().0 - made.shown.created_unix.0) / 86_400;
     assert_eq!(days, 30);
+}
+
+#[tokio::test]
+async fn the_cache_learns_of_a_key_that_is_made_and_of_one_that_is_revoked() {
+    let (_folder, desk) = desk().await;
+    let key = desk.make_key(wish("alice")).await.unwrap();
+    let hash = key::parse(key.key.as_bytes()).unwrap();
+    let row = desk.store.key_by_hash(&hash).await.unwrap().unwrap();
+    assert_eq!(desk.cache.get(&hash).await, Lookup::Row(row));
+    desk.revoke_key(key.id).await.unwrap();
+    assert_eq!(desk.cache.get(&hash).await, Lookup::Nobody);
 }
 
 #[tokio::test]

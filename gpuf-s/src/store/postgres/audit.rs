@@ -22,7 +22,8 @@ impl Postgres {
             let mut desk = Lease::of(&self.desk).await?;
             let (id,) = insert.fetch_one(&mut *desk).await?;
             sqlx::query(PRUNE).bind(id - AUDIT_LINES_MAX).execute(&mut *desk).await?;
-            Ok(desk.done(()))
+            desk.done(());
+            Ok(())
         })
         .await
     }

@@ -101,3 +101,32 @@ fn explain_url(_error: &sqlx::Error) -> String {
      of the password percent-encoded"
         .to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_that_the_driver_would_print_are_left_out() {
+        for (url, kept) in [
+            ("postgres://h/d", "postgres://h/d"),
+            ("postgres://h/d?sslmode=require&passwd=hunter2", "postgres://h/d?sslmode=require"),
+            ("postgres://h/d?passwd=hunter2", "postgres://h/d?"),
+            (
+                "postgres:///d?host=/run&options[search_path]=x",
+                "postgres:///d?host=/run&options[search_path]=x",
+            ),
+        ] {
+            assert_eq!(known_parameters(url), kept);
+        }
+    }
+
+    #[test]
+    fn our_limits_come_after_those_of_the_url() {
+        let url = "postgres://h/d?options=-c%20statement_timeout%3D0&application_name=x";
+        let options = options(&SecretUrl::new(url.to_owned())).unwrap();
+        assert_eq!(options.get_application_name(), Some("x"));
+        let settings = options.get_options().unwrap();
+        assert!(settings.find("statement_timeout=2000") > settings.find("statement_timeout=0"), "{settings}");
+    }
+}

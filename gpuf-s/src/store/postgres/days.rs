@@ -179,7 +179,8 @@ impl Postgres {
             work.execute(AssertSqlSafe(format!("DROP TABLE IF EXISTS {}_{}", part.table, part.suffix)))
                 .await?;
             work.commit().await?;
-            Ok(ledger.done(()))
+            ledger.done(());
+            Ok(())
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::store::{Error, State};
 
@@ -15,11 +15,16 @@ pub(super) struct Health {
     state: watch::Sender<State>,
     /// Why it is not ready since the start.
     why: Mutex<String>,
+    doubt: Notify,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { state: watch::Sender::new(State::Starting), why: Mutex::new("it was not reached yet".into()) }
+        Self {
+            state: watch::Sender::new(State::Starting),
+            why: Mutex::new("it was not reached yet".into()),
+            doubt: Notify::new(),
+        }
     }
 }
 
@@ -63,10 +68,19 @@ impl Health {
         }
     }
 
-    /// Waits until it does not answer.
-    pub(super) async fn until_away(&self) {
-        // The sender is ours: it does not end before us.
-        let _ = self.state.subscribe().wait_for(|state| *state == State::Away).await;
+    /// A statement took too long: the database may be away, or somebody holds a lock.
+    pub(super) fn doubted(&self) {
+        self.doubt.notify_one();
+    }
+
+    /// Waits until it does not answer, or may not.
+    pub(super) async fn until_in_doubt(&self) {
+        let mut state = self.state.subscribe();
+        tokio::select! {
+            // The sender is ours: it does not end before us.
+            _ = state.wait_for(|state| *state == State::Away) => {}
+            () = self.doubt.notified() => {}
+        }
     }
 
     fn change(&self, from: State, to: State) -> bool {

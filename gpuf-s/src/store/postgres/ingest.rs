@@ -83,7 +83,8 @@ impl Postgres {
                     if day.first_unix_ms() >= days::pruned_before(&mut ledger).await? {
                         partitions::make(&mut ledger, &partitions::heartbeats_day(day)).await?;
                     }
-                    Ok(ledger.done(()))
+                    ledger.done(());
+                    Ok(())
                 })
                 .await;
             match made {
@@ -101,7 +102,8 @@ impl Postgres {
             self.in_time(async {
                 let mut ledger = Lease::of(&self.ledger).await?;
                 add.execute(&mut *ledger).await?;
-                Ok(ledger.done(()))
+                ledger.done(());
+                Ok(())
             })
             .await?;
             self.known.add_agents(strangers);

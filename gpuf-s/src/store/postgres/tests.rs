@@ -36,6 +36,18 @@ async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// Waits until so many statements of stores wait for a lock.
+async fn blocked(url: &str, statements: i64) {
+    let mut look = beside(url).await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gpuf-s' \
+                   AND wait_event_type = 'Lock' AND datname = current_database()";
+    let what = format!("{statements} statements wait");
+    eventually(&what, async || {
+        sqlx::query_as::<_, (i64,)>(waiting).fetch_one(&mut look).await.unwrap() == (statements,)
+    })
+    .await;
+}
+
 fn record(started_unix_ms: u64) -> UsageRecord {
     UsageRecord {
         id: UsageId::next(started_unix_ms),

@@ -113,22 +113,25 @@ impl Upkeep {
     }
 
     async fn stay_ready(&self) {
-        tokio::join!(self.ask_while_away(), self.keep_parts_ahead());
+        tokio::join!(self.ask_while_in_doubt(), self.keep_parts_ahead());
     }
 
     /// A database that nobody asks would stay away for ever.
-    async fn ask_while_away(&self) {
+    async fn ask_while_in_doubt(&self) {
         loop {
-            self.health.until_away().await;
-            sleep(PING_EVERY).await;
+            self.health.until_in_doubt().await;
             let ping = async {
                 let mut lease = Lease::of(&self.pool).await?;
                 lease.ping().await?;
-                Ok::<_, sqlx::Error>(lease.done(()))
+                lease.done(());
+                Ok::<_, sqlx::Error>(())
             };
-            if matches!(timeout(PING_EVERY, ping).await, Ok(Ok(()))) {
-                self.health.answered();
+            match timeout(PING_EVERY, ping).await {
+                Ok(Ok(())) => self.health.answered(),
+                Ok(Err(error)) => self.health.is_away(&error),
+                Err(_) => self.health.is_away(&"it takes too long"),
             }
+            sleep(PING_EVERY).await;
         }
     }
 

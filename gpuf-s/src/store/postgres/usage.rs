@@ -28,7 +28,8 @@ impl Postgres {
         self.in_time(async {
             let mut ledger = Lease::of(&self.ledger).await?;
             insert(&mut ledger, records).await?;
-            Ok(ledger.done(()))
+            ledger.done(());
+            Ok(())
         })
         .await
     }

@@ -12,6 +12,7 @@ use super::*;
 use crate::store::{KeyId, Outcome, Store, UsageFilter, UsageId, UsageRecord};
 
 const CHILD: &str = "GPUF_STORE_TEST_FOLDER";
+const MIGRATING_CHILD: &str = "GPUF_STORE_TEST_MIGRATED_FOLDER";
 
 fn record() -> UsageRecord {
     let started_unix_ms = 1_800_000_000_000;
@@ -70,6 +71,30 @@ async fn the_process_that_is_killed() {
     store.insert_usage(&(0..300).map(|_| record()).collect::<Vec<_>>()).await.unwrap();
     println!("written");
     std::future::pending::<()>().await;
+}
+
+/// Run by [`processes_that_start_at_once_migrate_once`] in processes of its own; passes at once in this one.
+#[tokio::test]
+async fn the_process_that_migrates() {
+    let Ok(path) = std::env::var(MIGRATING_CHILD) else { return };
+    let store = Store::embedded(&DataDir::open(path.as_ref()).unwrap()).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn processes_that_start_at_once_migrate_once() {
+    let (folder, _data) = folder();
+    let start = |_| {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::sqlite::tests::the_process_that_migrates"])
+            .env(MIGRATING_CHILD, folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    for mut child in (0..6).map(start).collect::<Vec<_>>() {
+        assert!(child.wait().unwrap().success());
+    }
 }
 
 #[tokio::test]

@@ -15,18 +15,6 @@ async fn lock(url: &str) -> PgConnection {
     holder
 }
 
-/// Waits until so many statements of stores wait for a lock.
-async fn blocked(url: &str, statements: i64) {
-    let mut look = beside(url).await;
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gpuf-s' \
-                   AND wait_event_type = 'Lock' AND datname = current_database()";
-    let what = format!("{statements} statements wait");
-    eventually(&what, async || {
-        sqlx::query_as::<_, (i64,)>(waiting).fetch_one(&mut look).await.unwrap() == (statements,)
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_database_that_is_killed_amid_a_statement_is_noticed_and_found_again() {
     let service = test_services::Postgres::private();
@@ -70,7 +58,7 @@ async fn a_database_that_is_stopped_is_noticed_and_found_again() {
         assert!(matches!(write, Err(Error::Unavailable(_))), "{write:?}");
         assert!(began.elapsed() < NOTICED_IN, "{:?}", began.elapsed());
     }
-    assert_eq!(store.state(), State::Away);
+    eventually("it is known to be away", async || store.state() == State::Away).await;
     service.go_on();
     eventually("it is found again without being asked", async || store.is_ready()).await;
     assert_eq!(store.keys().await.unwrap(), []);
@@ -88,6 +76,7 @@ async fn a_statement_behind_anothers_lock_gives_up_in_time_here_and_there() {
     assert!(matches!(write, Err(Error::Unavailable(_))), "{write:?}");
     assert!(began.elapsed() < NOTICED_IN, "{:?}", began.elapsed());
     assert_eq!(read.unwrap(), []);
+    assert!(store.is_ready(), "a lock is no reason to call the database away");
     blocked(&url, 0).await;
     drop(lock);
     eventually("it works", async || store.agents().await.is_ok()).await;

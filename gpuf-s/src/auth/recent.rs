@@ -1,4 +1,8 @@
-//! Keys that were asked for lately: what is known of them, and how long that may be relied on.
+//! Keys that this server was lately asked for: what it knows of them, and how long that may be relied on.
+//!
+//! A key works here at a moment only if no revocation is known that was made more than [`FRESH`] before it. Two
+//! things prove that: the store was asked for the key itself less than [`FRESH`] ago, or it was asked for all
+//! revocations ([`Recent::told_all`]) less than [`FRESH`] ago. Only while the store is away neither is needed.
 
 use std::{
     sync::{
@@ -9,7 +13,10 @@ use std::{
 };
 
 use super::{Error, Principal};
-use crate::store::{KeyHash, KeyRow, UnixSeconds};
+use crate::{
+    cache::ROW_TTL,
+    store::{KeyHash, KeyRow, UnixSeconds},
+};
 
 /// A revocation elsewhere is seen within this.
 pub(super) const FRESH: Duration = Duration::from_secs(5);
@@ -22,9 +29,15 @@ pub(super) const STALE_MAX: Duration = Duration::from_secs(3600);
 const AWAY: Duration = Duration::from_secs(10);
 /// A key in use is asked for at most this often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// From this age on a row is read again while it is in use, so that nobody waits when it is too old.
+const ROW_AGEING: Duration = Duration::from_secs(240);
+/// So long before the start lies the zero of all points in time: that of what never happened.
+const BEFORE_MS: u64 = 2 * STALE_MAX.as_millis() as u64;
 const KNOWN_KEYS_MAX: usize = 65_536;
 /// Apart from the known, so that a flood of guesses pushes out nobody.
 const DENIED_KEYS_MAX: usize = 8192;
+/// Revoked keys that are kept in mind; a revocation has no end, so they go by number only.
+const REVOKED_KEYS_MAX: usize = 65_536;
 
 /// What the memory says about a key.
 #[derive(Debug)]
@@ -48,22 +61,28 @@ struct Known {
     asked_ms: AtomicU64,
 }
 
-pub(super) struct Cache {
+pub(super) struct Recent {
     known: quick_cache::sync::Cache<KeyHash, Arc<Known>>,
     denied: quick_cache::sync::Cache<KeyHash, u64>,
+    revoked: quick_cache::sync::Cache<KeyHash, ()>,
     began: Instant,
+    /// When the store was last asked for all revocations and answered.
+    told_all_ms: AtomicU64,
     away_until_ms: AtomicU64,
-    revocations: AtomicU64,
+    /// Counts what may make an answer wrong that is on its way.
+    changes: AtomicU64,
 }
 
-impl Cache {
+impl Recent {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             known: quick_cache::sync::Cache::new(KNOWN_KEYS_MAX),
             denied: quick_cache::sync::Cache::new(DENIED_KEYS_MAX),
+            revoked: quick_cache::sync::Cache::new(REVOKED_KEYS_MAX),
             began: now,
+            told_all_ms: AtomicU64::new(0),
             away_until_ms: AtomicU64::new(0),
-            revocations: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -91,19 +110,40 @@ impl Cache {
         if known.expires.is_some_and(|expires| now >= expires) {
             return Found::Denied;
         }
-        let age = age(now_ms, known.seen_ms.load(Ordering::Relaxed));
-        let away = now_ms < self.away_until_ms.load(Ordering::Relaxed);
-        match age {
-            _ if age < AGEING => Found::Fresh(known.principal.clone()),
-            _ if age < FRESH || (away && age < STALE_MAX) => ageing(known, now_ms),
+        let own = age(now_ms, known.seen_ms.load(Ordering::Relaxed));
+        let sure = if own < ROW_TTL { own.min(self.told_all_age(now_ms)) } else { own };
+        match sure {
+            _ if sure < AGEING && own < ROW_AGEING => Found::Fresh(known.principal.clone()),
+            _ if sure < FRESH || (self.is_away(now_ms) && own < STALE_MAX) => ageing(known, now_ms),
             _ => Found::Old,
         }
     }
 
-    /// To be taken before the store is asked and given to [`Self::learn`]: an answer that was read
-    /// before a revocation must not undo it.
+    fn told_all_age(&self, now_ms: u64) -> Duration {
+        age(now_ms, self.told_all_ms.load(Ordering::Acquire))
+    }
+
+    fn is_away(&self, now_ms: u64) -> bool {
+        now_ms < self.away_until_ms.load(Ordering::Relaxed)
+    }
+
+    /// To be taken before an answer is asked for and given back with it: an answer that was read before a
+    /// revocation must not undo it.
     pub(super) fn epoch(&self) -> u64 {
-        self.revocations.load(Ordering::SeqCst)
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// From when on a row that is found in the cache would be relied on; `None` where the store has to be
+    /// asked instead.
+    pub(super) fn cached_since(&self, now: Instant) -> Option<Instant> {
+        let (now_ms, told_ms) = (self.ms(now), self.told_all_ms.load(Ordering::Acquire));
+        let told = age(now_ms, told_ms);
+        match told {
+            _ if told < FRESH => now.checked_sub(told),
+            // As old as it may be: if nothing else were known of the key, it would work for an hour.
+            _ if self.is_away(now_ms) => now.checked_sub(ROW_TTL),
+            _ => None,
+        }
     }
 
     /// Takes in the store's answer; the principal, where the key works.
@@ -116,6 +156,18 @@ impl Cache {
         wall: UnixSeconds,
     ) -> Option<Arc<Principal>> {
         self.away_until_ms.store(0, Ordering::Relaxed);
+        self.take_in(hash, row, epoch, Moment { seen: now, now, wall })
+    }
+
+    /// Takes in what an answer said at `moment.seen`.
+    pub(super) fn take_in(
+        &self,
+        hash: KeyHash,
+        row: Option<KeyRow>,
+        epoch: u64,
+        moment: Moment,
+    ) -> Option<Arc<Principal>> {
+        let Moment { seen, now, wall } = moment;
         let works = row.filter(|row| row.revoked.is_none() && row.expires.is_none_or(|at| wall < at));
         let Some(row) = works else {
             self.known.remove(&hash);
@@ -127,12 +179,17 @@ impl Cache {
         let known = Known {
             principal: principal.clone(),
             expires,
-            seen_ms: self.ms(now).into(),
+            seen_ms: self.ms(seen).into(),
             asked_ms: self.ms(now).into(),
         };
         self.known.insert(hash, Arc::new(known));
         if self.epoch() != epoch {
             self.known.remove(&hash);
+        }
+        // Whatever row this was, it was read too early.
+        if self.is_revoked(&hash) {
+            self.known.remove(&hash);
+            return None;
         }
         Some(principal)
     }
@@ -148,15 +205,44 @@ impl Cache {
         }
     }
 
+    /// Of a key that has changed: whatever is known of it.
     pub(super) fn forget(&self, hash: &KeyHash) {
-        self.revocations.fetch_add(1, Ordering::SeqCst);
+        self.changes.fetch_add(1, Ordering::SeqCst);
         self.known.remove(hash);
         self.denied.remove(hash);
     }
 
-    fn ms(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.began).as_millis() as u64
+    /// Of a key that is revoked: it does not work again, whatever is said of it.
+    pub(super) fn revoke(&self, hash: &KeyHash) {
+        self.revoked.insert(*hash, ());
+        self.forget(hash);
     }
+
+    pub(super) fn is_revoked(&self, hash: &KeyHash) -> bool {
+        self.revoked.contains_key(hash)
+    }
+
+    /// Every revocation that was in the store at `asked` has been told to [`Self::revoke`].
+    pub(super) fn told_all(&self, asked: Instant) {
+        self.told_all_ms.store(self.ms(asked), Ordering::Release);
+        self.away_until_ms.store(0, Ordering::Relaxed);
+    }
+
+    fn ms(&self, now: Instant) -> u64 {
+        // What lies before the start counts back from it.
+        match now.checked_duration_since(self.began) {
+            Some(since) => BEFORE_MS + since.as_millis() as u64,
+            None => BEFORE_MS.saturating_sub(self.began.duration_since(now).as_millis() as u64),
+        }
+    }
+}
+
+/// When an answer was given, and when it is taken in.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) seen: Instant,
+    pub(super) now: Instant,
+    pub(super) wall: UnixSeconds,
 }
 
 /// Of all requests with an ageing key, one asks the store.
