@@ -128,7 +128,7 @@ impl Database {
     /// Whether other servers may use it too.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
-        matches!(self, Self::Postgres(_))
+        matches!(self, Self::Postgres(_) | Self::File(_))
     }
 }
 
