@@ -10,7 +10,9 @@ mod v1;
 mod docs;
 mod openapi;
 
+mod days;
 mod listing;
+mod readings;
 mod whereabouts;
 
 mod caller;

@@ -1,6 +1,7 @@
 //! The command line: what may be typed, and where it leads.
 
 mod agents;
+mod api_server;
 mod cert;
 mod check;
 mod client;
@@ -14,6 +15,7 @@ mod stats;
 mod table;
 mod tenants;
 
+pub use api_server::ApiServer;
 pub use heartbeat_consumer::HeartbeatConsumer;
 
 use std::{ffi::OsString, io::IsTerminal as _};
@@ -121,6 +123,9 @@ pub enum Error {
     /// The consumer.
     #[error(transparent)]
     Consumer(#[from] consumer::Error),
+    /// The management API's own process.
+    #[error(transparent)]
+    ApiServer(#[from] crate::api_server::Error),
     /// A setting that this program cannot do without.
     #[error("{0} is needed")]
     Needed(&'static str),

@@ -1,5 +1,6 @@
 //! The server: one OpenAI-compatible address in front of GPUs that dial out to it.
 
+pub mod api_server;
 pub mod cli;
 pub mod config;
 pub mod consumer;

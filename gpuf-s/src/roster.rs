@@ -19,7 +19,7 @@ use crate::{
     registry::Registry,
     store::{self, Presence, PresentAgent, ServerRow, Store, UnixSeconds},
 };
-use sightings::Sightings;
+pub use sightings::Sightings;
 
 /// How often it is asked who was put out and which servers there are. An agent that was put out elsewhere is
 /// gone within two of these.

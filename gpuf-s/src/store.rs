@@ -3,6 +3,7 @@
 //! A store is one of the enum's databases; `store/conformance.rs` is what all of them must do.
 
 mod day;
+mod glances;
 pub mod id;
 mod ingest;
 mod reports;
@@ -22,6 +23,7 @@ mod sample_columns;
 mod verdict;
 
 pub use day::{BadDay, DAY_MS, Day};
+pub use glances::{Chart, ChartFilter, DevicePoint, HostPoint};
 pub use id::{KeyHash, KeyId, TenantHash, TenantId, TokenHash, TokenId, UsageId};
 pub use migrations::{Migrations, Step};
 pub use reports::{
@@ -127,7 +129,7 @@ impl Database {
     /// Whether other servers may use it too.
     #[must_use]
     pub const fn is_shared(&self) -> bool {
-        matches!(self, Self::Postgres(_))
+        matches!(self, Self::Postgres(_) | Self::File(_))
     }
 }
 
@@ -233,6 +235,12 @@ delegate! {
     revoke_join_token_within(scope: &Scope, id: TokenId, now: UnixSeconds) -> bool;
     /// Agents by their ids, a page at a time, revoked ones included.
     agent_entries(filter: &EntryFilter) -> Vec<AgentEntry>;
+    /// The engines of agents of a scope with their models, as these last told.
+    engines_within(scope: &Scope, agents: &[AgentId]) -> Vec<(AgentId, Vec<EngineReport>)>;
+    /// The latest heartbeat of each of these agents that the scope has.
+    latest_samples(scope: &Scope, agents: &[AgentId]) -> Vec<Sample>;
+    /// Heartbeats of an agent, added up in steps of time.
+    chart(filter: &ChartFilter) -> Chart;
     /// Changes how an agent of a scope is shown, and whose it is; whether the scope has it.
     edit_agent(scope: &Scope, id: AgentId, edit: &AgentEdit) -> bool;
     /// Revokes an agent of a scope; whether the scope has it.

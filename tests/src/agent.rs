@@ -21,6 +21,7 @@ pub struct Builder<'a> {
     control: Option<SocketAddr>,
     proxy: Option<SocketAddr>,
     arguments: Vec<String>,
+    join: Option<String>,
 }
 
 impl<'a> Builder<'a> {
@@ -33,6 +34,7 @@ impl<'a> Builder<'a> {
             control: None,
             proxy: None,
             arguments: Vec::new(),
+            join: None,
         }
     }
 
@@ -79,10 +81,19 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// Joins by this join string, and not by one of its own.
+    pub fn join_by(mut self, join: &str) -> Self {
+        self.join = Some(join.to_owned());
+        self
+    }
+
     /// Joins, starts, and waits until the gateway shows it with its models.
     pub async fn start(self) -> Agent {
         let folder = tempfile::tempdir().expect("a folder");
-        let join = self.gateway.join_string().await;
+        let join = match &self.join {
+            Some(join) => join.clone(),
+            None => self.gateway.join_string().await,
+        };
         let mut command = gateway::command("gpuf-c", folder.path());
         command.args(["join", &join]);
         output_of("gpuf-c join", command).await;

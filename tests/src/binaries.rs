@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 /// A folder with programs to be tested as they are.
 const FOLDER_VARIABLE: &str = "GPUF_TESTS_BINARIES";
-const PROGRAMS: [&str; 3] = ["gpuf-s", "heartbeat_consumer", "gpuf-c"];
+const PROGRAMS: [&str; 4] = ["gpuf-s", "api_server", "heartbeat_consumer", "gpuf-c"];
 const PACKAGES: [&str; 2] = ["gpuf-s", "gpuf-c"];
 const SOURCES: [&str; 6] = ["Cargo.lock", "common", "gpuf-s", "gpuf-c", "sim-engine", "migrations"];
 

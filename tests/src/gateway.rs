@@ -21,7 +21,8 @@ use crate::wait::eventually;
 
 const LOG_VARIABLE: &str = "GPUF_TESTS_LOG";
 /// What our programs read beside variables with our name.
-const VARIABLES: [&str; 5] = ["DATABASE_URL", "REDIS_URL", "BOOTSTRAP_SERVER", "KAFKA_CONFIG", "API_KEY"];
+const VARIABLES: [&str; 6] =
+    ["DATABASE_URL", "REDIS_URL", "BOOTSTRAP_SERVER", "KAFKA_CONFIG", "API_KEY", "API_ADMIN_TOKEN_FILE"];
 const PORT_FLAGS: [&str; 4] = ["--control-port", "--proxy-port", "--public-port", "--api-port"];
 
 /// How a gateway is set up.

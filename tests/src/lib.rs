@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 pub mod agent;
+pub mod api_server;
 pub mod binaries;
 pub mod connection;
 pub mod consumer;
@@ -23,6 +24,7 @@ pub mod topics;
 pub mod wait;
 
 pub use agent::Agent;
+pub use api_server::ApiServer;
 pub use connection::{Answer, Connection, Stream};
 pub use consumer::Consumer;
 pub use dialect::Dialect;

@@ -41,6 +41,7 @@ mod all {
 
     mod agents_report_changes;
     mod any_split;
+    mod api_server;
     mod bodies_pass_byte_for_byte;
     mod bulk_transfers;
     mod closes_without_notice;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use common::{
-    AgentId, EngineId, EngineKind, ModelName, ServerId,
+    AgentId, EngineId, EngineKind, EngineReport, ModelName, ModelReport, ServerId,
     message::{GpuSample, HostSample},
 };
 use serde::{Deserialize, Serialize};
@@ -152,6 +152,19 @@ pub struct EngineView {
     pub models: Vec<ModelView>,
 }
 
+impl From<EngineReport> for EngineView {
+    fn from(report: EngineReport) -> Self {
+        Self {
+            id: report.id,
+            kind: report.kind,
+            version: report.version,
+            slots: report.slots,
+            in_flight: 0,
+            models: report.models.into_iter().map(ModelView::from).collect(),
+        }
+    }
+}
+
 /// A model of an engine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ModelView {
@@ -164,6 +177,17 @@ pub struct ModelView {
     pub size_bytes: Option<u64>,
     /// Longest context, tokens.
     pub context_tokens: Option<u32>,
+}
+
+impl From<ModelReport> for ModelView {
+    fn from(report: ModelReport) -> Self {
+        Self {
+            name: report.name,
+            loaded: report.loaded,
+            size_bytes: report.size_bytes,
+            context_tokens: report.context_tokens,
+        }
+    }
 }
 
 /// How a host is, and how long ago it said so.

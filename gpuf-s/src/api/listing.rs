@@ -1,9 +1,11 @@
 //! Agents as they are shown: rows of the store, with what their sessions tell at the moment.
 
+use std::collections::HashMap;
+
 use common::AgentId;
 use serde::Deserialize;
 
-use super::{AgentView, Api, error::Error, whereabouts::Whereabouts};
+use super::{AgentView, Api, EngineView, error::Error, whereabouts::Whereabouts};
 use crate::store::{self, AGENTS_PAGE_ROWS_MAX, AgentEntry, Among, EntryFilter, Scope, ServerRow, Store};
 
 /// What an agent is doing, as a filter.
@@ -79,16 +81,34 @@ async fn page(store: &Store, whereabouts: &Whereabouts, filter: &EntryFilter) ->
     let entries = store.agent_entries(filter).await?;
     let full = entries.len() >= filter.limit.min(AGENTS_PAGE_ROWS_MAX) as usize;
     let next = entries.last().filter(|_| full).map(|entry| entry.row.id);
-    Ok(Found { agents: entries.into_iter().map(|entry| view(whereabouts, entry)).collect(), next })
+    let mut agents: Vec<_> = entries.into_iter().map(|entry| view(whereabouts, entry)).collect();
+    add_engines(store, &filter.scope, &mut agents).await?;
+    Ok(Found { agents, next })
+}
+
+/// Agents without a session here have the engines that they last told of.
+async fn add_engines(store: &Store, scope: &Scope, agents: &mut [AgentView]) -> Result<(), store::Error> {
+    let is_away = |agent: &&AgentView| agent.connected_for_s.is_none();
+    let away: Vec<_> = agents.iter().filter(is_away).map(|agent| agent.id).collect();
+    if away.is_empty() {
+        return Ok(());
+    }
+    let mut told: HashMap<_, _> = store.engines_within(scope, &away).await?.into_iter().collect();
+    for agent in agents.iter_mut().filter(|agent| agent.connected_for_s.is_none()) {
+        let engines = told.remove(&agent.id).unwrap_or_default();
+        agent.engines = engines.into_iter().map(EngineView::from).collect();
+    }
+    Ok(())
 }
 
 fn view(whereabouts: &Whereabouts, entry: AgentEntry) -> AgentView {
     let shown = entry.shown.clone();
-    let stored = away(&entry);
+    let stored = as_stored(entry);
     let mut view = whereabouts.told(stored.clone());
     view.owner = stored.owner;
     view.enrolled_unix = stored.enrolled_unix;
     view.revoked_unix = stored.revoked_unix;
+    view.last_seen_unix_ms = stored.last_seen_unix_ms;
     view.name = shown.name.map_or(view.name, |name| name.to_string());
     view.labels = shown.labels.unwrap_or(view.labels);
     view.location = shown.location.or(view.location);
@@ -96,12 +116,25 @@ fn view(whereabouts: &Whereabouts, entry: AgentEntry) -> AgentView {
 }
 
 /// As the store alone knows it.
-fn away(entry: &AgentEntry) -> AgentView {
-    let state = if entry.row.revoked.is_some() { "revoked" } else { "offline" };
+fn as_stored(entry: AgentEntry) -> AgentView {
+    let AgentEntry { row, facts, last_seen_unix_ms, .. } = entry;
+    let state = if row.revoked.is_some() { "revoked" } else { "offline" };
+    let bare = AgentView {
+        owner: row.owner,
+        enrolled_unix: Some(row.enrolled),
+        revoked_unix: row.revoked,
+        last_seen_unix_ms,
+        ..AgentView::bare(row.id, row.name.to_string(), state.to_owned())
+    };
+    let Some(facts) = facts else { return bare };
     AgentView {
-        owner: entry.row.owner.clone(),
-        enrolled_unix: Some(entry.row.enrolled),
-        revoked_unix: entry.row.revoked,
-        ..AgentView::bare(entry.row.id, entry.row.name.to_string(), state.to_owned())
+        name: facts.name,
+        address: facts.address,
+        version: Some(facts.version),
+        os: Some(facts.os),
+        arch: Some(facts.arch),
+        labels: facts.labels.into_iter().collect(),
+        location: facts.location,
+        ..bare
     }
 }

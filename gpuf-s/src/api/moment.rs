@@ -12,7 +12,6 @@ use time::{
 use crate::store::UnixSeconds;
 
 const DAY: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day]");
-const SECONDS_OF_DAY: i64 = 86_400;
 
 /// The present.
 pub(super) fn now() -> String {
@@ -33,12 +32,6 @@ pub(super) fn of_ms(unix_ms: u64) -> Option<String> {
 /// Likewise.
 pub(super) fn of_seconds(at: UnixSeconds) -> Option<String> {
     OffsetDateTime::from_unix_timestamp(at.0).ok().map(written)
-}
-
-/// A day, by its number since the Unix epoch.
-pub(super) fn day(number: u32) -> String {
-    let date = OffsetDateTime::from_unix_timestamp(i64::from(number) * SECONDS_OF_DAY);
-    date.ok().and_then(|date| date.date().format(DAY).ok()).unwrap_or_default()
 }
 
 /// To the millisecond: nobody reads more.
@@ -96,7 +89,6 @@ mod tests {
         assert_eq!(of_seconds(UnixSeconds(0)).unwrap(), "1970-01-01T00:00:00Z");
         assert_eq!(of_ms(u64::MAX), None);
         assert!(now().len() <= "2027-01-15T08:00:00.123Z".len());
-        assert_eq!(day(20_833), "2027-01-15");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Management: every route, every credential, every odd request.
 
 mod agents;
+mod figures;
 mod gate;
 mod openapi;
 mod schema;
@@ -202,10 +203,11 @@ fn fill(path: &str) -> String {
 
 fn fill_with(path: &str, id: &str) -> String {
     let query = match path {
-        "/api/v1/usage/summary" => "?by=day",
-        _ => "",
+        "/api/v1/usage/summary" => "?by=day".to_owned(),
+        "/api/user/client_device_detail" | "/api/user/client_monitor" => format!("?client_id={id}"),
+        _ => String::new(),
     };
-    path.replace("{id}", id) + query
+    path.replace("{id}", id) + &query
 }
 
 /// A request that a route takes: its path with its query, and its body.

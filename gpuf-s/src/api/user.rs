@@ -1,9 +1,13 @@
 //! The routes of `/api/user` and `/api/models`: the same facts in the envelope, where a client is an agent.
 
 pub(super) mod clients;
+pub(super) mod detail;
 pub(super) mod downloads;
+pub(super) mod health;
 pub(super) mod insert;
 pub(super) mod models;
+pub(super) mod monitor;
+pub(super) mod stat;
 pub(super) mod status;
 
 use common::AgentId;

@@ -5,6 +5,7 @@ pub(super) mod audit;
 pub(super) mod catalogue;
 pub(super) mod keys;
 pub(super) mod models;
+pub(super) mod past;
 pub(super) mod servers;
 pub(super) mod tenants;
 pub(super) mod tokens;

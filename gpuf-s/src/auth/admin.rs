@@ -1,6 +1,9 @@
 //! The admin token: whoever can read the data directory may manage the server.
 
-use std::fmt;
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
@@ -23,6 +26,23 @@ pub enum Error {
     /// The operating system has no randomness to give.
     #[error("no randomness: {0}")]
     Random(#[from] getrandom::Error),
+    /// The file that was named cannot be read.
+    #[error("cannot read the admin token {}: {error}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The file that was named holds no secret.
+    #[error(
+        "{} holds no admin token of {RANDOM_BYTES} to {TEXT_BYTES_MAX} characters; make one with: \
+         openssl rand -hex 32", path.display()
+    )]
+    Weak {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file was emptied: taken as it is it would let everybody in.
     #[error("{FILE} is too short to be a token; delete it and start again")]
     Short,
@@ -42,10 +62,22 @@ impl AdminToken {
             Some(text) => Zeroizing::new(text),
             None => make(data)?,
         };
-        if text.trim().len() < RANDOM_BYTES {
-            return Err(Error::Short);
-        }
-        Ok(Self(Sha256::digest(text.trim()).into()))
+        Self::of(&text).ok_or(Error::Short)
+    }
+
+    /// The token that a file holds, which somebody else made.
+    ///
+    /// # Errors
+    /// As [`Error`] says.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let unreadable = |error| Error::Read { path: path.to_owned(), error };
+        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(unreadable)?);
+        Self::of(&text).ok_or_else(|| Error::Weak { path: path.to_owned() })
+    }
+
+    fn of(text: &str) -> Option<Self> {
+        let text = text.trim();
+        (RANDOM_BYTES..=TEXT_BYTES_MAX).contains(&text.len()).then(|| Self(Sha256::digest(text).into()))
     }
 
     /// Whether `credential` is it; takes as long whatever it is.
@@ -90,5 +122,18 @@ mod tests {
         let data = DataDir::open(folder.path()).unwrap();
         data.write(FILE, b"\n").unwrap();
         assert!(matches!(AdminToken::open(&data), Err(Error::Short)));
+    }
+
+    #[test]
+    fn a_token_is_read_from_any_file_that_holds_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        assert!(matches!(AdminToken::read(&path), Err(Error::Read { .. })));
+        std::fs::write(&path, format!("{}\n", "ab".repeat(32))).unwrap();
+        assert!(AdminToken::read(&path).unwrap().matches("ab".repeat(32).as_bytes()));
+        for weak in ["", "changeme", &"a".repeat(513)] {
+            std::fs::write(&path, weak).unwrap();
+            assert!(matches!(AdminToken::read(&path), Err(Error::Weak { .. })), "{weak:.20}");
+        }
     }
 }

@@ -6,7 +6,12 @@ mod view;
 pub use authority::Place;
 pub use view::CertificateView;
 
-use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use common::{
     AgentId,
@@ -121,6 +126,15 @@ impl Clone for Identity {
     fn clone(&self) -> Self {
         Self { chain: self.chain.clone(), key: self.key.clone_key() }
     }
+}
+
+/// The fingerprint of the authority in a folder that servers share.
+///
+/// # Errors
+/// [`Error::File`] when there is none.
+pub fn authority_fingerprint(folder: &Path) -> Result<Fingerprint, Error> {
+    let chain = read_chain(&folder.join(authority::CERTIFICATE))?;
+    Ok(Fingerprint::of(chain.last().map_or(&[], |der| der)))
 }
 
 impl Identity {
@@ -342,7 +356,7 @@ fn has_name(certificate: &CertificateDer<'_>, name: &SanType) -> bool {
     })
 }
 
-fn read_chain(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let chain = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| bad_file(path, "certificates", &error))?;
@@ -352,7 +366,7 @@ fn read_chain(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, Er
     Ok(chain)
 }
 
-fn bad_file(path: &std::path::Path, what: &'static str, reason: &dyn fmt::Display) -> Error {
+fn bad_file(path: &Path, what: &'static str, reason: &dyn fmt::Display) -> Error {
     Error::File { path: path.to_owned(), what, reason: reason.to_string() }
 }
 

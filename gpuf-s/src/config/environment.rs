@@ -17,6 +17,8 @@ pub struct Environment {
     pub kafka_config: Option<String>,
     /// `API_KEY`.
     pub api_key: Option<String>,
+    /// `API_ADMIN_TOKEN_FILE`, of `api_server`.
+    pub admin_token_file: Option<PathBuf>,
     /// `GPUF_DATA_DIR`, or `STATE_DIRECTORY` as systemd sets it.
     pub data_dir: Option<PathBuf>,
     /// `GPUF_CONFIG`.
@@ -41,6 +43,7 @@ impl Environment {
             bootstrap_server: text("BOOTSTRAP_SERVER"),
             kafka_config: text("KAFKA_CONFIG"),
             api_key: text("API_KEY"),
+            admin_token_file: path("API_ADMIN_TOKEN_FILE"),
             data_dir: path("GPUF_DATA_DIR").or_else(|| path("STATE_DIRECTORY")),
             config: path("GPUF_CONFIG"),
             data_home: path("XDG_DATA_HOME").or_else(|| path("HOME").map(|home| home.join(".local/share"))),

@@ -49,6 +49,14 @@ impl Sightings {
         rows
     }
 
+    /// Those among `rows` that live, for whoever is no server.
+    pub fn living(&mut self, mut rows: Vec<ServerRow>, now_unix_ms: u64, now: Instant) -> Vec<ServerRow> {
+        self.known.retain(|id, _| rows.iter().any(|row| row.id == *id));
+        let missed = std::mem::take(&mut self.missed);
+        rows.retain(|row| self.hears(row, now_unix_ms, now, missed).is_alive(now));
+        rows
+    }
+
     /// The database did not answer: that nobody could say anything is not the servers' silence.
     pub const fn miss(&mut self) {
         self.missed = true;
@@ -62,6 +70,16 @@ impl Sightings {
         now: Instant,
         missed: bool,
     ) -> bool {
+        let sighting = self.hears(row, now_unix_ms, now, missed);
+        let is_alive = sighting.is_alive(now);
+        if is_alive {
+            sighting.complain(row, own, now);
+        }
+        is_alive && row.fingerprint == own.fingerprint
+    }
+
+    /// Notes whether a server has said something.
+    fn hears(&mut self, row: &ServerRow, now_unix_ms: u64, now: Instant, missed: bool) -> &mut Sighting {
         let sighting = self.known.entry(row.id).or_insert_with(|| {
             // Of a row that was there before us only its clock tells; if that is wrong, its next word will.
             let age_ms = u128::from(now_unix_ms.saturating_sub(row.seen_unix_ms));
@@ -73,11 +91,7 @@ impl Sightings {
         if spoke || (missed && sighting.at.is_some()) {
             sighting.at = Some(now);
         }
-        let is_alive = sighting.is_alive(now);
-        if is_alive {
-            sighting.complain(row, own, now);
-        }
-        is_alive && row.fingerprint == own.fingerprint
+        sighting
     }
 }
 

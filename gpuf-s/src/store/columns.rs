@@ -1,7 +1,11 @@
 //! Rows as a database hands them out, checked on the way in. Both databases have the same columns.
 
+mod glances;
 mod tenants;
 
+pub(super) use glances::{
+    DeviceOf, DevicePointColumns, EngineOf, HostPointColumns, ModelOf, engines_by_agent, samples_with_names,
+};
 pub(super) use tenants::{
     CatalogueColumns, EntryColumns, OwnedKeyColumns, SeenColumns, SumColumns, TenantColumns, json,
 };

@@ -7,6 +7,8 @@ mod audit;
 #[cfg(test)]
 mod days;
 #[cfg(test)]
+mod glances;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod machines;
@@ -37,6 +39,7 @@ async fn conforms(store: &Store) {
     audit::conform(store).await;
     servers::conforms(store).await;
     tenants::conform(store).await;
+    glances::conform(store).await;
     samples::conform(store).await;
     agents::conform(store).await;
     days::conform(store).await;

@@ -11,6 +11,7 @@ mod audit;
 mod catalogue;
 mod days;
 mod entries;
+mod glances;
 mod ingest;
 mod inventory;
 mod keys;

@@ -4,6 +4,7 @@ mod bulk;
 mod catalogue;
 mod days;
 mod entries;
+mod glances;
 mod ingest;
 mod inventory;
 mod keys;

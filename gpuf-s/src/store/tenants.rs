@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use common::{AgentId, EngineKind, ModelName};
 
 use super::{
+    AgentFacts, Day,
     id::{KeyId, TenantHash, TenantId},
     rows::{AgentRow, KeyRow, Name, UnixSeconds},
     usage::{Outcome, UsageRecord},
@@ -71,21 +72,17 @@ pub struct Shown {
     pub location: Option<String>,
 }
 
-/// An agent as it enrolled, and how it is to be shown.
+/// An agent with all that the store knows of it but its engines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentEntry {
     /// As it enrolled.
     pub row: AgentRow,
+    /// What it told of itself, once it has.
+    pub facts: Option<AgentFacts>,
+    /// When its latest heartbeat was taken, milliseconds since the Unix epoch.
+    pub last_seen_unix_ms: Option<u64>,
     /// How it is to be shown.
     pub shown: Shown,
-}
-
-impl AgentEntry {
-    /// What people call it, as far as the store knows.
-    #[must_use]
-    pub fn name(&self) -> &Name {
-        self.shown.name.as_ref().unwrap_or(&self.row.name)
-    }
 }
 
 /// What to change about an agent: `None` leaves it, `Some(None)` takes it back to what the agent tells.
@@ -200,8 +197,8 @@ pub enum UsageGroup {
     Model(Option<ModelName>),
     /// An agent; none for requests that reached none.
     Agent(Option<AgentId>),
-    /// Days since the Unix epoch.
-    Day(u32),
+    /// A day.
+    Day(Day),
 }
 
 /// Sums over the records of one group.

@@ -99,8 +99,10 @@ fn name_of(gateway: &Gateway) -> String {
 async fn is_with(gateway: &Gateway, agent: &Agent) {
     eventually("a session of the agent", async || {
         let shown = shown(gateway, agent).await?;
+        // Without a session here, the engines are those that the agent last told of anywhere.
+        let here = shown["connected_for_s"].is_u64();
         let served = shown["engines"].as_array().is_some_and(|engines| !engines.is_empty());
-        served.then_some(())
+        (here && served).then_some(())
     })
     .await;
 }

@@ -8,17 +8,20 @@ use utoipa::{
 use super::shapes::{self, Schemas};
 use crate::{
     api::{
+        days::DayFigures,
         fleet::{AgentView, ServerView},
         health::{Health, Readiness},
+        readings::DeviceFigures,
         routes::Action,
         user::{
             ClientQuery,
             clients::{Client, ClientEdit},
-            downloads,
+            detail, downloads, health as user_health,
             insert::{ClientMade, ClientWish},
+            monitor, stat,
             status::ClientStatus,
         },
-        v1::{agents, audit, catalogue, models, usage, usage_sums},
+        v1::{agents, audit, catalogue, models, past, usage, usage_sums},
     },
     auth::desk::{
         KeyMade, KeyView, KeyWish, Revoked, TenantMade, TenantView, TenantWish, TokenMade, TokenView,
@@ -163,6 +166,15 @@ pub(super) fn describe(action: Action) -> Described {
         Action::RevokeAgent => told("agents", "Revokes an agent and ends its session")
             .gives::<Revoked>()
             .may(200, DONE),
+        Action::ListDevices => told("agents", "The GPUs of an agent, with their latest figures")
+            .pages::<DeviceFigures>(),
+        Action::ListHeartbeats => told("agents", "Heartbeats of an agent, newest first")
+            .asks::<past::HeartbeatQuery>()
+            .pages::<past::Listed>(),
+        Action::ListDays => told("agents", "Figures of an agent and its devices per day")
+            .notes("Averages are sums divided by counts; traffic and energy are what came in between.")
+            .asks::<past::DayQuery>()
+            .pages::<DayFigures>(),
         Action::ListModels => told("models", "Models that are served at the moment").pages::<models::Listed>(),
         Action::ListCatalogue => told("models", "Models that the operator described, and who serves them")
             .asks::<catalogue::Query>()
@@ -207,6 +219,21 @@ pub(super) fn describe(action: Action) -> Described {
             .takes::<ClientEdit>()
             .encloses::<Client>()
             .may(200, DONE),
+        Action::ShowDevices => told("clients", "The GPUs of a client, with their latest figures")
+            .asks::<detail::Query>()
+            .encloses::<detail::ClientDevices>()
+            .may(200, HERE),
+        Action::ListStats => told("clients", "Figures of clients and their devices per day")
+            .notes("Averages are sums divided by counts; traffic and energy are what came in between.")
+            .asks::<stat::Query>()
+            .enclosed_page::<stat::ClientDay>(),
+        Action::ShowChart => told("clients", "A client's heartbeats as a chart")
+            .asks::<monitor::Query>()
+            .encloses::<monitor::ClientChart>()
+            .may(200, HERE),
+        Action::ListHealth => told("clients", "Whether clients are well, and what is wrong where they are not")
+            .asks::<ClientQuery>()
+            .enclosed_page::<user_health::ClientHealth>(),
         Action::ListDownloads => told("clients", "How far models are on their way to clients")
             .notes("Clients do not fetch models by order: what one reports is there whole.")
             .asks::<downloads::Query>()

@@ -27,6 +27,7 @@ async fn tenant(bench: &Bench, name: &str) -> Tenant {
     view.labels = [("room".to_owned(), format!("{name} room"))].into();
     view.engines[0].models[0].name = format!("{name}/model").parse().unwrap();
     bench.fleet.connect(view);
+    bench.api.store.ingest(&figures::told(agent, name)).await.unwrap();
     let wish = serde_json::json!({ "name": format!("{name} key") }).to_string();
     let made: KeyMade =
         serde_json::from_str(&bench.ask_as(&token, "POST", "/api/v1/keys", &wish).await.body).unwrap();
@@ -74,7 +75,7 @@ async fn everything(bench: &Bench, tenant: &Tenant) -> String {
     let store = &bench.api.store;
     let usage = UsageFilter { limit: 100, ..UsageFilter::default() };
     format!(
-        "{:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?}",
         store.keys_within(&scope).await.unwrap(),
         store.join_tokens_within(&scope).await.unwrap(),
         store
@@ -82,6 +83,7 @@ async fn everything(bench: &Bench, tenant: &Tenant) -> String {
             .await
             .unwrap(),
         store.usage_within(&scope, &usage).await.unwrap(),
+        store.latest_samples(&scope, &[tenant.agent]).await.unwrap(),
     )
 }
 
@@ -159,6 +161,11 @@ fn assert_apart(route: &Route, path: &str, query: &str, body: &str, answer: &Ans
         // Who may set an owner is asked before whose the agent is: the answer is the same for every id.
         _ if answer.code() == "invalid_request" && answer.body.contains("by the operator only") => {}
         _ if route.path.contains("{id}") && query.is_empty() => assert_eq!(answer.status, 404, "{what}"),
+        _ if path.ends_with(&format!("?client_id={}", theirs.agent)) && route.path.contains("client_") => {
+            let lists = ["client_list", "client_status_list", "client_health"];
+            let empty = lists.iter().any(|list| route.path.ends_with(list));
+            assert_eq!(answer.status, if empty { 200 } else { 404 }, "{what}");
+        }
         _ if route.path.ends_with("edit_client_info") => assert_eq!(answer.status, 404, "{what}"),
         _ => assert!([200, 201, 400, 404].contains(&answer.status), "{what}"),
     }

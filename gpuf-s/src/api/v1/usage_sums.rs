@@ -13,7 +13,6 @@ use crate::{
         caller::Caller,
         error::Error,
         extract::{Asked, limit},
-        moment,
     },
     store::{KeyId, UnixSeconds, UsageBy, UsageFilter, UsageGroup, UsageSum},
 };
@@ -142,7 +141,7 @@ impl From<UsageSum> for Sum {
             UsageGroup::Key(id) => Self { key_id: Some(id.map(|id| id.to_string())), ..bare },
             UsageGroup::Model(name) => Self { model: Some(name.map(|name| name.to_string())), ..bare },
             UsageGroup::Agent(id) => Self { agent_id: Some(id.map(|id| id.to_string())), ..bare },
-            UsageGroup::Day(day) => Self { day: Some(moment::day(day)), ..bare },
+            UsageGroup::Day(day) => Self { day: Some(day.to_string()), ..bare },
         }
     }
 }

@@ -140,7 +140,7 @@ fn half_an_authority_is_not_replaced_behind_the_agents_backs() {
     }
 }
 
-fn open_shared(data: &DataDir, shared: &std::path::Path) -> Result<Ca, Error> {
+fn open_shared(data: &DataDir, shared: &Path) -> Result<Ca, Error> {
     Ca::open(Place { data, shared: Some(shared) }, None, None, NOW)
 }
 
@@ -171,7 +171,7 @@ fn a_shared_folder_is_for_its_owner_alone_and_half_of_it_is_no_authority() {
     let (_folder, data) = data();
     let shared = data.path().join("shared");
     open_shared(&data, &shared).unwrap();
-    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&shared), 0o700);
     assert!([AUTHORITY_KEY, AUTHORITY_CERTIFICATE].iter().all(|file| mode(&shared.join(file)) == 0o600));
     std::fs::remove_file(shared.join(AUTHORITY_KEY)).unwrap();

@@ -2,10 +2,10 @@
 
 use sqlx::FromRow;
 
-use super::{Agent, Key, Usage, agent_id, owner};
+use super::{Key, Usage, agent_id, owner};
 use crate::store::{
-    AgentEntry, Error, KeyId, KnownModel, OwnedKey, Shown, TenantHash, TenantId, TenantRow, UnixSeconds,
-    UsageBy, UsageGroup, UsageSeen, UsageSum,
+    AgentEntry, AgentReport, Day, Error, KeyId, KnownModel, OwnedKey, Shown, TenantHash, TenantId, TenantRow,
+    UnixSeconds, UsageBy, UsageGroup, UsageSeen, UsageSum, sample_columns::ReportColumns,
 };
 
 /// A row of `tenants`.
@@ -27,11 +27,11 @@ pub(in crate::store) struct OwnedKeyColumns {
     tenant: Option<String>,
 }
 
-/// A row of `agents`, with how it is to be shown.
+/// A row of `agents`, with what it told and how it is to be shown.
 #[derive(FromRow)]
 pub(in crate::store) struct EntryColumns {
     #[sqlx(flatten)]
-    agent: Agent,
+    report: ReportColumns,
     shown_name: Option<String>,
     shown_labels: Option<String>,
     shown_location: Option<String>,
@@ -112,8 +112,11 @@ impl TryFrom<EntryColumns> for AgentEntry {
 
     fn try_from(row: EntryColumns) -> Result<Self, Error> {
         let labels = row.shown_labels.map(|json| serde_json::from_str(&json)).transpose();
+        let AgentReport { agent, facts, last_seen_unix_ms, .. } = row.report.try_into()?;
         Ok(Self {
-            row: row.agent.try_into()?,
+            row: agent,
+            facts,
+            last_seen_unix_ms,
             shown: Shown {
                 name: owner(row.shown_name)?,
                 labels: labels.map_err(|_| Error::Corrupt("an agent's labels"))?,
@@ -157,7 +160,7 @@ impl SumColumns {
             UsageBy::Model => UsageGroup::Model(model.transpose()?),
             UsageBy::Agent => UsageGroup::Agent(self.by_agent.as_deref().map(agent_id).transpose()?),
             UsageBy::Day => {
-                let day = self.by_day.and_then(|day| day.try_into().ok());
+                let day = self.by_day.and_then(Day::from_number);
                 UsageGroup::Day(day.ok_or(Error::Corrupt("a day"))?)
             }
         };

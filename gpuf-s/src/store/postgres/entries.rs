@@ -9,13 +9,18 @@ use crate::store::{
 };
 
 statements! {
-    ENTRIES = "SELECT id, name, owner, enrolled_unix, revoked_unix, shown_name, shown_labels, shown_location \
-              FROM agents WHERE ($1::text IS NULL OR owner = $1) AND ($2::bytea IS NULL OR id = $2) \
-              AND ($3::text IS NULL OR owner = $3) \
-              AND ($4::text IS NULL OR strpos(lower(coalesce(shown_name, name)), lower($4 COLLATE \"C\")) > 0) \
-              AND ($5::bigint IS NULL OR enrolled_unix >= $5) AND ($6::bigint IS NULL OR enrolled_unix < $6) \
-              AND ($7::bytea[] IS NULL OR (id = ANY ($7)) = $8) AND ($9::bytea IS NULL OR id > $9) \
-              AND ($10::boolean IS NULL OR (revoked_unix IS NOT NULL) = $10) ORDER BY id LIMIT $11";
+    ENTRIES = "SELECT a.id, a.name, a.owner, a.enrolled_unix, a.revoked_unix, f.at_unix_ms, \
+               f.name AS told_name, f.version, f.os, f.arch, f.labels::text AS labels, f.location, f.address, \
+               c.taken_unix_ms, coalesce(c.online, FALSE) AS online, a.shown_name, a.shown_labels, \
+               a.shown_location FROM agents a LEFT JOIN agent_facts f ON f.agent_id = a.id \
+               LEFT JOIN agent_counters c ON c.agent_id = a.id \
+               WHERE ($1::text IS NULL OR a.owner = $1) AND ($2::bytea IS NULL OR a.id = $2) \
+               AND ($3::text IS NULL OR a.owner = $3) AND ($4::text IS NULL \
+               OR strpos(lower(coalesce(a.shown_name, f.name, a.name)), lower($4 COLLATE \"C\")) > 0) \
+               AND ($5::bigint IS NULL OR a.enrolled_unix >= $5) \
+               AND ($6::bigint IS NULL OR a.enrolled_unix < $6) \
+               AND ($7::bytea[] IS NULL OR (a.id = ANY ($7)) = $8) AND ($9::bytea IS NULL OR a.id > $9) \
+               AND ($10::boolean IS NULL OR (a.revoked_unix IS NOT NULL) = $10) ORDER BY a.id LIMIT $11";
     EDIT = "UPDATE agents SET shown_name = CASE WHEN $1 THEN $2 ELSE shown_name END, \
             shown_labels = CASE WHEN $3 THEN $4 ELSE shown_labels END, \
             shown_location = CASE WHEN $5 THEN $6 ELSE shown_location END, \

@@ -15,13 +15,17 @@ impl Sqlite {
     ) -> Result<Vec<AgentEntry>, Error> {
         let (inside, ids) = among(&filter.among);
         let query = sqlx::query_as::<_, EntryColumns>(
-            "SELECT * FROM agents WHERE (?1 IS NULL OR owner = ?1) AND (?2 IS NULL OR id = ?2) \
-             AND (?3 IS NULL OR owner = ?3) \
-             AND (?4 IS NULL OR instr(lower(coalesce(shown_name, name)), lower(?4)) > 0) \
-             AND (?5 IS NULL OR enrolled_unix >= ?5) AND (?6 IS NULL OR enrolled_unix < ?6) \
-             AND (?7 IS NULL OR (lower(hex(id)) IN (SELECT value FROM json_each(?7))) = ?8) \
-             AND (?9 IS NULL OR id > ?9) AND (?10 IS NULL OR (revoked_unix IS NOT NULL) = ?10) \
-             ORDER BY id LIMIT ?11",
+            "SELECT a.id, a.name, a.owner, a.enrolled_unix, a.revoked_unix, f.at_unix_ms, f.name AS told_name, \
+             f.version, f.os, f.arch, f.labels, f.location, f.address, c.taken_unix_ms, \
+             coalesce(c.online, 0) AS online, a.shown_name, a.shown_labels, a.shown_location \
+             FROM agents a LEFT JOIN agent_facts f ON f.agent_id = a.id \
+             LEFT JOIN agent_counters c ON c.agent_id = a.id \
+             WHERE (?1 IS NULL OR a.owner = ?1) AND (?2 IS NULL OR a.id = ?2) AND (?3 IS NULL OR a.owner = ?3) \
+             AND (?4 IS NULL OR instr(lower(coalesce(a.shown_name, f.name, a.name)), lower(?4)) > 0) \
+             AND (?5 IS NULL OR a.enrolled_unix >= ?5) AND (?6 IS NULL OR a.enrolled_unix < ?6) \
+             AND (?7 IS NULL OR (a.id IN (SELECT unhex(value) FROM json_each(?7))) = ?8) \
+             AND (?9 IS NULL OR a.id > ?9) AND (?10 IS NULL OR (a.revoked_unix IS NOT NULL) = ?10) \
+             ORDER BY a.id LIMIT ?11",
         )
         .bind(filter.scope.text())
         .bind(filter.id.map(|id| id.as_bytes().to_vec()))
@@ -83,11 +87,15 @@ impl Sqlite {
 
 /// Whether ids must be in the list, and the list as JSON; none where there is no such condition.
 fn among(among: &Among) -> (bool, Option<String>) {
-    let (inside, ids) = match among {
-        Among::All => return (true, None),
-        Among::These(ids) => (true, ids),
-        Among::Others(ids) => (false, ids),
-    };
+    match among {
+        Among::All => (true, None),
+        Among::These(ids) => (true, Some(json_list(ids))),
+        Among::Others(ids) => (false, Some(json_list(ids))),
+    }
+}
+
+/// Ids as a JSON array of their digits.
+pub(super) fn json_list(ids: &[AgentId]) -> String {
     let quoted: Vec<_> = ids.iter().map(|id| format!("\"{id}\"")).collect();
-    (inside, Some(format!("[{}]", quoted.join(","))))
+    format!("[{}]", quoted.join(","))
 }

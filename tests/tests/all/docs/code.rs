@@ -76,14 +76,14 @@ pub fn literals_after(path: &str, before: &[&str]) -> Vec<String> {
     pairs.filter(|pair| follows(pair[0])).map(|pair| pair[1].to_owned()).collect()
 }
 
-/// Method, path and whether it is open, of every row of `ROUTES`.
-pub fn management_routes() -> Vec<(String, String, bool)> {
+/// Method, path and who may use it, of every row of `ROUTES`.
+pub fn management_routes() -> Vec<(String, String, String)> {
     let text = production("gpuf-s/src/api/routes.rs");
     let row = |line: &str| {
-        let open = line.starts_with("open(\"");
-        let listed = open || line.starts_with("admin(\"");
+        let who = line.split_once("(\"").map(|(who, _)| who)?;
+        let listed = ["open", "tenant", "admin"].contains(&who);
         let parts: Vec<_> = line.split('"').collect();
-        listed.then(|| (parts[1].to_owned(), parts[3].to_owned(), open))
+        listed.then(|| (parts[1].to_owned(), parts[3].to_owned(), who.to_owned()))
     };
     text.lines().map(str::trim).filter_map(row).collect()
 }

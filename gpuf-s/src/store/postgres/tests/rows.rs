@@ -13,6 +13,7 @@ const STATEMENTS: &[(&str, &[(&str, &str)])] = &[
     ("catalogue.rs", catalogue::STATEMENTS),
     ("days.rs", days::STATEMENTS),
     ("entries.rs", entries::STATEMENTS),
+    ("glances.rs", glances::STATEMENTS),
     ("ingest.rs", ingest::STATEMENTS),
     ("inventory.rs", inventory::STATEMENTS),
     ("keys.rs", keys::STATEMENTS),
