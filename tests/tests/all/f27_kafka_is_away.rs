@@ -73,10 +73,7 @@ impl Ground {
             "SELECT DISTINCT to_char(to_timestamp(day * 86400), 'YYYY-MM-DD') FROM agent_days",
         );
         for day in days.await.lines() {
-            self.scene
-                .gateway
-                .command(&["stats", "rebuild", "--day", day, "--check", "--database-url", &self.url])
-                .await;
+            self.scene.gateway.command(&["stats", "rebuild", "--day", day, "--check"]).await;
         }
     }
 }
