@@ -6,7 +6,7 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(200);
 const CEILING_MAX: Duration = Duration::from_secs(15);
 /// A session must have lived this long to be taken for a success.
-const STABLE: Duration = Duration::from_secs(60);
+const STABLE: Duration = Duration::from_secs(1);
 
 /// The ceiling of the next wait.
 #[derive(Debug)]
