@@ -72,7 +72,7 @@ async fn f40_the_right_token_does_not_excuse_a_hostile_host_or_origin() {
         ("origin", "http://evil.example"),
         ("origin", "null"),
     ] {
-        for (method, path) in &routes(&scene).await {
+        for (method, path) in &routes {
             let answer = manage(&scene, &Request::new(method, path).key(&token).header(name, value)).await;
             let refused = matches!(answer.status(), 400 | 401 | 403 | 421);
             assert!(refused, "{method} {path} {name}: {value}: {}", answer.status());

@@ -119,7 +119,6 @@ async fn metrics_are_text_for_prometheus() {
         "gpuf_agents{state=\"connected\"} 1",
         "gpuf_slots 4",
         "gpuf_slots_in_use 1",
-        "gpuf_usage_lost_total{reason=\"queue_full\"} 0",
     ] {
         assert!(answer.body.lines().any(|found| found == line), "{line}\n{}", answer.body);
     }
