@@ -81,7 +81,7 @@ impl Event {
     /// From bytes that anybody may have written.
     ///
     /// # Errors
-    /// As [`Error`] says.
+    /// When they are no event, or one that is out of its bounds.
     pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
         let (Versioned::V1(event), read) =
             bincode::serde::decode_from_slice::<Versioned<Self>, _>(bytes, format())?;
