@@ -114,7 +114,7 @@ pub(super) async fn page(
     let now_ms = moment::now_ms();
     let with_devices = days.into_iter().map(|day| {
         let devices = devices.remove(&(day.day, day.agent_id)).unwrap_or_default();
-        (day.agent_id, DayFigures::of(day, devices, now_ms))
+        (day.agent_id, DayFigures::of(&day, devices, now_ms))
     });
     Ok((with_devices.collect(), next))
 }
@@ -159,7 +159,7 @@ pub(super) fn filter(
 }
 
 impl DayFigures {
-    fn of(day: AgentDay, devices: Vec<DeviceDayFigures>, now_ms: u64) -> Self {
+    fn of(day: &AgentDay, devices: Vec<DeviceDayFigures>, now_ms: u64) -> Self {
         let began = day.day.first_unix_ms().cast_unsigned();
         let passed_ms = now_ms.saturating_sub(began).clamp(1, DAY_MS);
         let moment = |unix_ms: i64| u64::try_from(unix_ms).ok().and_then(moment::of_ms);
@@ -245,10 +245,10 @@ mod tests {
             last_unix_ms: 1_799_974_800_000,
         };
         let noon = 1_799_971_200_000 + 12 * 3_600_000;
-        let figures = DayFigures::of(stored.clone(), vec![], noon);
+        let figures = DayFigures::of(&stored, vec![], noon);
         assert_eq!((figures.cpu_percent_avg, figures.cpu_percent_max), (Some(45.0), Some(60.0)));
         assert_eq!((figures.uptime_hours, figures.uptime_percent), (1.0, 8.333));
-        let later = DayFigures::of(stored, vec![], noon + 10 * DAY_MS);
+        let later = DayFigures::of(&stored, vec![], noon + 10 * DAY_MS);
         assert_eq!(later.uptime_percent, 4.167);
     }
 }

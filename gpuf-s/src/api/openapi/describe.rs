@@ -45,7 +45,7 @@ pub(super) struct Described {
 
 /// What an answer holds.
 pub(super) enum Gives {
-    Json(RefOr<Schema>),
+    Json(Box<RefOr<Schema>>),
     /// Text of this type.
     Text(&'static str),
 }
@@ -87,25 +87,25 @@ impl Described {
     }
 
     fn gives<T: ToSchema>(mut self) -> Self {
-        self.gives = Gives::Json(shapes::named::<T>(&mut self.schemas));
+        self.gives = Gives::Json(Box::new(shapes::named::<T>(&mut self.schemas)));
         self
     }
 
     fn pages<T: ToSchema>(mut self) -> Self {
         let rows = shapes::named::<T>(&mut self.schemas);
-        self.gives = Gives::Json(shapes::page(rows));
+        self.gives = Gives::Json(Box::new(shapes::page(rows)));
         self.may(200, "The rows, and where the next page begins, if there is one.")
     }
 
     fn encloses<T: ToSchema>(mut self) -> Self {
         let data = shapes::named::<T>(&mut self.schemas);
-        self.gives = Gives::Json(shapes::envelope(data));
+        self.gives = Gives::Json(Box::new(shapes::envelope(data)));
         self
     }
 
     fn enclosed_page<T: ToSchema>(mut self) -> Self {
         let rows = shapes::named::<T>(&mut self.schemas);
-        self.gives = Gives::Json(shapes::envelope(shapes::items(rows)));
+        self.gives = Gives::Json(Box::new(shapes::envelope(shapes::items(rows))));
         self.may(200, "The rows, and where the next page begins.")
     }
 

@@ -61,7 +61,7 @@ async fn a_scope_holds_its_own_keys(store: &Store) {
         store.insert_owned_key(one).await.unwrap();
         assert_eq!(store.key_by_hash(&one.row.hash).await.unwrap().as_ref(), Some(&one.row));
     }
-    assert_eq!(store.keys_within(&of("keys a")).await.unwrap(), [mine.clone()]);
+    assert_eq!(store.keys_within(&of("keys a")).await.unwrap(), std::slice::from_ref(&mine));
     assert_eq!(store.keys_within(&of("keys c")).await.unwrap(), []);
     let all = store.keys_within(&Scope::Everything).await.unwrap();
     assert!([&mine, &theirs, &ours].iter().all(|one| all.contains(one)));
@@ -81,7 +81,7 @@ async fn a_scope_holds_its_own_join_tokens(store: &Store) {
     for one in [&mine, &ours] {
         store.insert_join_token(one).await.unwrap();
     }
-    assert_eq!(store.join_tokens_within(&of("tokens a")).await.unwrap(), [mine.clone()]);
+    assert_eq!(store.join_tokens_within(&of("tokens a")).await.unwrap(), std::slice::from_ref(&mine));
     assert!(store.join_tokens_within(&Scope::Everything).await.unwrap().contains(&ours));
     assert!(!store.revoke_join_token_within(&of("tokens a"), ours.id, NOW).await.unwrap());
     assert!(!store.revoke_join_token_within(&of("tokens b"), mine.id, NOW).await.unwrap());
