@@ -7,6 +7,7 @@ mod clock;
 mod delay;
 mod engine;
 mod heartbeats;
+mod keys;
 mod load;
 mod meter;
 mod net;
@@ -48,6 +49,8 @@ enum Command {
     Heartbeats(heartbeats::Options),
     /// Measure what a durable record of usage costs.
     Records(records::Options),
+    /// Measure look-ups of keys: what one costs, and who answers. Starts PostgreSQL and Redis.
+    Keys(keys::Options),
     /// Run the simulated engine.
     Engine(engine::Options),
     /// Run the slow path: a TCP proxy that delays each direction.
@@ -64,6 +67,7 @@ async fn main() -> Result<()> {
         Command::Agents(options) => until_interrupted(agents::run(&options)).await,
         Command::Heartbeats(options) => until_interrupted(heartbeats::run(&options)).await,
         Command::Records(options) => until_interrupted(records::run(&options)).await,
+        Command::Keys(options) => until_interrupted(keys::run(&options)).await,
         Command::Engine(options) => engine::serve(&options).await,
         Command::Delay(options) => delay::serve(&options).await,
     }

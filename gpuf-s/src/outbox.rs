@@ -8,6 +8,8 @@ mod counts;
 mod entry;
 mod file;
 mod journal;
+mod opening;
+mod reader;
 mod recent;
 mod scribe;
 
@@ -21,10 +23,8 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use sqlx::{SqlitePool, sqlite::SqlitePoolOptions};
 use tokio::sync::{
     Notify,
     mpsc::{self, error::TrySendError},
@@ -33,8 +33,8 @@ use tokio::sync::{
 
 use crate::data_dir::{self, DataDir};
 use counts::{Room, Tally};
-use file::{File, GROUP_ENTRIES_MAX};
-use journal::{Journal, Left, Mark};
+use journal::{Journal, Mark};
+use reader::Reader;
 use recent::Recent;
 
 /// The outbox's file in the data directory.
@@ -46,10 +46,6 @@ pub const PAYLOAD_BYTES_MAX: usize = 512 * 1024;
 const QUEUE_ENTRIES_MAX: usize = 65_536;
 /// Bytes of them.
 const QUEUE_BYTES_MAX: u64 = 64 << 20;
-/// How long a reading of the file waits for the one before.
-const READ_DEADLINE: Duration = Duration::from_secs(5);
-/// An unused reading connection, with its thread and its cache, is closed after this.
-const READER_IDLE: Duration = Duration::from_secs(60);
 
 /// Why the outbox did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +114,7 @@ struct Shared {
     journal: Journal,
     /// The journal did not take the last entry.
     failing: AtomicBool,
-    reader: SqlitePool,
+    reader: Reader,
 }
 
 impl Outbox {
@@ -131,17 +127,12 @@ impl Outbox {
     /// [`Error::InUse`] while another process has it, [`Error::Open`] and [`Error::DataDir`] when it cannot
     /// be made, read or written.
     pub async fn open(path: &Path, limits: Limits) -> Result<(Self, Scribe), Error> {
-        let lock = lock(path)?;
-        let mut file = open_whole(path, limits.durability).await?;
-        let journals = DataDir::open(&file::beside(path, ".journals"))?;
+        let lock = opening::lock(path)?;
+        let mut file = opening::open_whole(path, limits.durability).await?;
+        let journals = DataDir::open(&opening::beside(path, ".journals"))?;
         let (journal, left) = Journal::open(journals.path());
-        take_up(left, &mut file).await;
-        let reader = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(READ_DEADLINE)
-            .idle_timeout(READER_IDLE)
-            .test_before_acquire(false)
-            .connect_lazy_with(file::options(path, limits.durability));
+        opening::take_up(left, &mut file).await;
+        let reader = Reader::new(path, limits.durability);
         let shared = Arc::new(Shared {
             path: path.to_owned(),
             limits,
@@ -218,9 +209,9 @@ impl Outbox {
         if let Some(entries) = self.shared.recent().after(after, max) {
             return Ok(entries);
         }
-        file::read(&self.shared.reader, after, max).await.map_err(|error| {
-            if file::is_damage(&error) {
-                file::mark_damaged(&self.shared.path);
+        self.shared.reader.read(after, max).await.map_err(|error| {
+            if opening::is_damage(&error) {
+                opening::mark_damaged(&self.shared.path);
             }
             Error::Read(error.to_string())
         })
@@ -308,51 +299,6 @@ impl Shared {
     fn cursor(&self) -> Seq {
         Seq(self.cursor.load(Ordering::Acquire))
     }
-}
-
-/// Brings what an earlier process wrote down into the file. Where that fails it stays for the next start.
-async fn take_up(left: Left, file: &mut File) {
-    for group in left.entries.chunks(GROUP_ENTRIES_MAX) {
-        if let Err(error) = file.insert(group).await {
-            tracing::error!(%error, entries = left.entries.len(), "what the last process left waits");
-            return;
-        }
-    }
-    if !left.entries.is_empty() {
-        tracing::info!(entries = left.entries.len(), "what the last process left is taken up");
-    }
-    left.forget();
-}
-
-/// Keeps other processes out; gone with the value, and with this process however it ends.
-fn lock(path: &Path) -> Result<std::fs::File, Error> {
-    // A file of its own: closing a second handle on the database would drop the database's own locks.
-    let beside = file::beside(path, ".lock");
-    data_dir::reserve_file(&beside)?;
-    let refused = |reason: String| Error::Open { at: path.display().to_string(), reason };
-    let lock = std::fs::File::open(&beside).map_err(|error| refused(error.to_string()))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::InUse { at: path.display().to_string() }),
-        Err(std::fs::TryLockError::Error(error)) => Err(refused(error.to_string())),
-    }
-}
-
-/// Opens the file, or an empty one in place of a damaged one.
-async fn open_whole(path: &Path, durability: Durability) -> Result<File, Error> {
-    let refused = |reason: String| Error::Open { at: path.display().to_string(), reason };
-    if !file::was_marked_damaged(path) {
-        // Made by the library it would be readable by everybody; its companions take its mode.
-        data_dir::reserve_file(path)?;
-        match File::open(path, durability).await {
-            Err(error) if file::is_damage(&error) => tracing::error!(%error, "the outbox is damaged"),
-            opened => return opened.map_err(|error| refused(error.to_string())),
-        }
-    }
-    let aside = file::move_aside(path).map_err(|error| refused(error.to_string()))?;
-    tracing::error!(aside = %aside.display(), "the outbox is moved aside; what waited in it is not delivered");
-    data_dir::reserve_file(path)?;
-    File::open(path, durability).await.map_err(|error| refused(error.to_string()))
 }
 
 #[cfg(test)]

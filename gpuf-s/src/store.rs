@@ -18,6 +18,7 @@ mod postgres;
 mod sqlite;
 
 mod columns;
+mod day_columns;
 mod sample_columns;
 mod verdict;
 
@@ -265,7 +266,8 @@ delegate! {
     /// Marks the agents offline whose latest heartbeat was taken more than `silent_ms` ago; how many.
     sweep_offline(now_unix_ms: u64, silent_ms: u64) -> u64;
     /// Drops the heartbeats of the days before that of `before_unix_ms`; how many rows or parts of the table.
-    /// Later ones of these days are not taken in any more. Figures per day stay.
+    /// Later ones of these days are set aside from then on, and what was set aside before goes too. Figures per
+    /// day stay.
     prune_samples(before_unix_ms: u64) -> u64;
     /// Counts the figures of a day again from its heartbeats. `None` where those are gone, which
     /// [`Rebuild::Force`] overrides.

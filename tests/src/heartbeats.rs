@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use common::AgentId;
 use common::message::{AgentMessage, GpuSample, Heartbeat, HostSample};
+use test_services::psql;
 
 use crate::fake_agent::{Conduct, FakeAgent, Identity, engine_report};
 use crate::gateway::{Addresses, Gateway};
@@ -124,6 +125,12 @@ impl Herd {
     pub fn log_out(self) -> (Vec<Arc<Identity>>, HeartbeatLedger) {
         (self.identities(), self.ledger)
     }
+}
+
+/// The ids of all heartbeats in a PostgreSQL database, in order; one that is stored twice is here twice.
+pub async fn stored(database_url: &str) -> Vec<[u8; 16]> {
+    let rows = psql(database_url, "SELECT encode(id, 'hex') FROM heartbeats ORDER BY id").await;
+    rows.lines().map(|row| u128::from_str_radix(row, 16).expect("an id").to_be_bytes()).collect()
 }
 
 /// Enrols this many agents with one join string.

@@ -27,6 +27,7 @@ mod all {
     mod f24_an_agent_stops_reading;
     mod f25_postgres_is_away;
     mod f26_redis_away;
+    mod f27_kafka_is_away;
     mod f30_poison;
     mod f31_strangers;
     mod f32_speaking_for_another;

@@ -29,6 +29,8 @@ fn text(api: &Api) -> String {
     requests(&mut page, api);
     agents(&mut page, &api.fleet.agents());
     records(&mut page, &api.records);
+    page.family("gpuf_database_ready", "gauge", "Whether the database answered when it was last asked.");
+    page.sample("gpuf_database_ready", &[], u8::from(api.store.is_ready()));
     page.family("gpuf_failed_authentications_total", "counter", "Keys that did not work.");
     page.sample("gpuf_failed_authentications_total", &[], api.authenticator.failures());
     keys(&mut page, api);

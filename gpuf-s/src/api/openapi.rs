@@ -130,7 +130,7 @@ fn id_parameter() -> Parameter {
 
 fn answer(what: &str, gives: &Gives) -> Answer {
     let content = match gives {
-        Gives::Json(schema) => ("application/json", Content::new(Some((**schema).clone()))),
+        Gives::Json(schema) => ("application/json", Content::new(Some(schema.as_ref().clone()))),
         Gives::Text(kind) => (*kind, Content::new(Some(shapes::text()))),
     };
     ResponseBuilder::new().description(what).content(content.0, content.1).build()

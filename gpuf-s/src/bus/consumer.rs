@@ -87,7 +87,7 @@ impl From<Member> for Consumer {
 
 impl Consumer {
     /// Records that came: returns when there are `max`, when `wait` is over, or when partitions are assigned
-    /// or revoked. No record of an assigned partition comes before [`Self::start`]. Dropping the future
+    /// or revoked; the embedded bus gives what there is at once. No record of an assigned partition comes before [`Self::start`]. Dropping the future
     /// loses nothing.
     ///
     /// # Errors

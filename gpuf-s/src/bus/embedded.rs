@@ -207,8 +207,8 @@ impl Member {
             return tell.then(|| Received { assigned: assigned.into(), ..Received::default() });
         }
         let waiting = state.queue.len();
-        let take = is_over || waiting >= max;
-        take.then(|| Received {
+        // Publishers hand over batches and wait for the commit: there is nothing to gain by waiting for more.
+        (is_over || waiting > 0).then(|| Received {
             records: state.queue.drain(..waiting.min(max)).collect(),
             ..Received::default()
         })

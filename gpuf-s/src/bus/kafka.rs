@@ -6,6 +6,7 @@
 mod consumer;
 mod feed;
 mod log;
+mod poller;
 mod producer;
 mod topics;
 

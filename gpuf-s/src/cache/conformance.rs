@@ -182,23 +182,22 @@ async fn a_revoked_row_is_a_tombstone(cache: &Cache, other: &Cache) {
 async fn a_revocation_is_told_to_everyone(cache: &Cache, other: &Cache) {
     let (mut here, mut there) = (cache.revocations(), other.revocations());
     let (first, second) = (row("first").hash, row("second").hash);
-    let all = async {
-        is_told(cache, first, &mut there).await;
-        is_told(cache, second, &mut here).await;
-    };
-    timeout(PATIENCE, all).await.expect("nobody was told");
+    is_told(cache, first, &mut there).await;
+    is_told(cache, second, &mut here).await;
 }
 
 /// Revokes until it is heard: a listener that has just come may still be on its way to Redis.
 pub(super) async fn is_told(by: &Cache, hash: KeyHash, to: &mut Revocations) {
-    let heard = async { while to.next().await != Some(hash) {} };
-    let mut heard = std::pin::pin!(heard);
-    loop {
-        by.revoke(&hash).await;
-        if timeout(Duration::from_millis(200), &mut heard).await.is_ok() {
-            return;
+    let mut heard = std::pin::pin!(async { while to.next().await != Some(hash) {} });
+    let telling = async {
+        loop {
+            by.revoke(&hash).await;
+            if timeout(Duration::from_millis(200), &mut heard).await.is_ok() {
+                return;
+            }
         }
-    }
+    };
+    timeout(PATIENCE, telling).await.expect("nobody was told");
 }
 
 async fn what_is_buried_is_refused_and_not_told(cache: &Cache, other: &Cache) {

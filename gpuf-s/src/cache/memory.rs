@@ -62,16 +62,15 @@ impl Memory {
 
     pub(super) fn put(&self, hash: &KeyHash, row: Option<&KeyRow>) {
         let _writing = self.writing();
-        let held = self.held(hash);
         match row {
             Some(row) if row.revoked.is_some() => self.entomb(hash),
-            Some(_) if held.as_ref().is_some_and(|held| held.row.is_none()) => {}
+            Some(_) if self.held(hash).is_some_and(|held| held.row.is_none()) => {}
             Some(row) => {
                 let until = Instant::now() + self.0.lifetimes.row;
                 self.0.keys.insert(*hash, Held { row: Some(Arc::new(row.clone())), until });
                 self.0.nobodies.remove(hash);
             }
-            None if held.is_some() => {}
+            // What stands among the keys comes first, and outlives it.
             None => self.0.nobodies.insert(*hash, Instant::now() + self.0.lifetimes.nobody),
         }
     }

@@ -18,10 +18,11 @@ pub(super) async fn execute(dry_run: bool, config: &Config) -> Result<String, Er
             table::print(&line(step, &format!("applied in {} ms", took.as_millis())))?;
         }
     }
-    Ok(match (missing.len(), dry_run) {
-        (0, _) => format!("The database has all {} migrations.\n", steps.len()),
-        (count, true) => format!("{count} of {} migrations are missing; nothing was changed.\n", steps.len()),
-        (count, false) => format!("{count} applied: the database has all {} migrations.\n", steps.len()),
+    let (count, all) = (missing.len(), steps.len());
+    Ok(match (count, dry_run) {
+        (0, _) => format!("Nothing to do: the database has all of {all}.\n"),
+        (_, true) => format!("Missing {count} of {all}; nothing was changed.\n"),
+        (_, false) => format!("Applied {count}: the database has all of {all}.\n"),
     })
 }
 

@@ -1,13 +1,11 @@
 //! The outbox's SQLite file: one row per entry, and the cursor.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, LazyLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use sqlx::{
     Arguments as _, AssertSqlSafe, ConnectOptions as _, Connection as _, SqliteConnection, SqliteExecutor,
     sqlite::{SqliteArguments, SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -35,8 +33,6 @@ const FREE_PAGES_KEPT: i64 = 16_384;
 const LOG_BYTES_MAX: u64 = 16 << 20;
 /// A file up to this size is checked as a whole when it is opened, in a fraction of a second.
 const CHECKED_BYTES_MAX: u64 = 32 << 20;
-/// Bytes of payloads that one reading gives.
-const READ_BYTES_MAX: usize = 8 << 20;
 /// Another connection of this process holds the write lock for a checkpoint at most.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -62,7 +58,7 @@ static INSERTS: LazyLock<[Arc<str>; STATEMENT_ROWS.len()]> =
 
 /// Parameters that are not given are NULL, and a row without a place is no row.
 fn insert_sql(rows: usize) -> String {
-    let row = format!("({})", vec!["?"; COLUMNS].join(","));
+    let row = format!("({})", ["?"; COLUMNS].join(","));
     format!(
         "INSERT INTO entries SELECT * FROM (VALUES {}) WHERE column1 IS NOT NULL",
         vec![row; rows].join(",")
@@ -266,29 +262,9 @@ fn read_row((seq, requests, heartbeat_bytes, request_bytes): (i64, i64, i64, i64
     })
 }
 
-/// Entries after `after`, oldest first: at most `max`, and about [`READ_BYTES_MAX`].
-pub(super) async fn read(
-    db: impl SqliteExecutor<'_>,
-    after: Seq,
-    max: usize,
-) -> Result<Vec<(Seq, Entry)>, sqlx::Error> {
-    let mut rows = sqlx::query_as::<_, (i64, u8, Vec<u8>, Vec<u8>)>(
-        "SELECT seq, topic, key, payload FROM entries WHERE seq > ? ORDER BY seq LIMIT ?",
-    )
-    .bind(after.0.cast_signed())
-    .bind(i64::try_from(max).unwrap_or(i64::MAX))
-    .fetch(db);
-    let (mut entries, mut bytes) = (Vec::new(), 0);
-    while let Some((seq, topic, key, payload)) = rows.try_next().await? {
-        let topic = *Topic::ALL.get(usize::from(topic)).ok_or(sqlx::Error::Decode("a topic".into()))?;
-        let key = key.try_into().map_err(|_| sqlx::Error::Decode("a key".into()))?;
-        bytes += payload.len();
-        entries.push((Seq(seq.cast_unsigned()), Entry { topic, key, payload: Bytes::from(payload) }));
-        if bytes >= READ_BYTES_MAX {
-            break;
-        }
-    }
-    Ok(entries)
+/// What a commit of so many bytes adds to the log, about.
+pub(super) fn log_bytes(cost: u64) -> u64 {
+    cost + 2 * u64::from(PAGE_BYTES)
 }
 
 /// Copies the log into the database beside the commits, which go on. Whether the log is large enough to be
@@ -297,59 +273,4 @@ pub(super) async fn checkpoint(db: impl SqliteExecutor<'_>) -> Result<bool, sqlx
     let (_, frames, _): (i64, i64, i64) =
         sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(db).await?;
     Ok(frames.unsigned_abs() * u64::from(PAGE_BYTES) > LOG_BYTES_MAX)
-}
-
-/// Whether the file is not what we wrote; another try does not help.
-pub(super) fn is_damage(error: &sqlx::Error) -> bool {
-    // The low byte is the primary code: 11 is SQLITE_CORRUPT, 26 is SQLITE_NOTADB.
-    const CORRUPT: u32 = 11;
-    const NOT_A_DATABASE: u32 = 26;
-    match error {
-        sqlx::Error::Database(error) => {
-            let code = error.code().and_then(|code| code.parse::<u32>().ok()).map(|code| code & 0xff);
-            matches!(code, Some(CORRUPT | NOT_A_DATABASE))
-        }
-        sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } => true,
-        _ => false,
-    }
-}
-
-/// What a commit of so many bytes adds to the log, about.
-pub(super) fn log_bytes(cost: u64) -> u64 {
-    cost + 2 * u64::from(PAGE_BYTES)
-}
-
-/// The path of a companion: SQLite appends to the whole name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-/// Renames the file with its log, so that somebody may look at them later.
-pub(super) fn move_aside(path: &Path) -> std::io::Result<PathBuf> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let aside = beside(path, &format!(".damaged-{}", since.as_millis()));
-    std::fs::rename(path, &aside)?;
-    for companion in ["-wal", "-shm"] {
-        match std::fs::rename(beside(path, companion), beside(&aside, companion)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(aside)
-}
-
-const DAMAGE_MARK: &str = ".is-damaged";
-
-/// Leaves word that the file is to be moved aside when it is opened next.
-pub(super) fn mark_damaged(path: &Path) {
-    tracing::error!("the outbox is damaged; it is moved aside at the next start");
-    // On a disk that takes nothing the damage is found again.
-    let _ = crate::data_dir::reserve_file(&beside(path, DAMAGE_MARK));
-}
-
-/// Whether such a word was left; it is taken away.
-pub(super) fn was_marked_damaged(path: &Path) -> bool {
-    std::fs::remove_file(beside(path, DAMAGE_MARK)).is_ok()
 }

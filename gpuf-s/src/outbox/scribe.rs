@@ -12,6 +12,7 @@ use super::{
     Parcel, Shared,
     entry::{Entry, Seq},
     file::{self, File, GROUP_ENTRIES_MAX},
+    opening,
 };
 
 /// A cursor that moved is made durable after this.
@@ -117,7 +118,7 @@ impl Scribe {
         }
         self.logged = 0;
         let reader = self.shared.reader.clone();
-        self.checkpoint = Some(Checkpoint(Box::pin(async move { file::checkpoint(&reader).await })));
+        self.checkpoint = Some(Checkpoint(Box::pin(async move { reader.checkpoint().await })));
     }
 
     /// Commits that came meanwhile keep the log from beginning anew: the few that are left are copied while
@@ -168,7 +169,9 @@ impl Scribe {
 
     async fn write(&mut self, entries: &[Entry]) -> Result<(), sqlx::Error> {
         if self.file.is_none() {
-            let file = File::open(&self.shared.path, self.shared.limits.durability).await?;
+            let mut file = File::open(&self.shared.path, self.shared.limits.durability).await?;
+            // A log that fills the disk may have room for itself. Where it has not, the commit tells.
+            let _ = file.restart_log().await;
             tracing::info!("the outbox is open again");
             self.adopt(file);
         }
@@ -190,8 +193,8 @@ impl Scribe {
     /// Nothing is known about the file after a failure: it is opened and read again before the next commit.
     fn fail(&mut self, error: &sqlx::Error, entries: u64) {
         tracing::error!(%error, entries, "the outbox cannot be written");
-        if file::is_damage(error) {
-            file::mark_damaged(&self.shared.path);
+        if opening::is_damage(error) {
+            opening::mark_damaged(&self.shared.path);
         }
         self.file = None;
     }

@@ -3,7 +3,7 @@
 mod crash;
 mod disk;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{task::JoinHandle, time::sleep};

@@ -6,7 +6,7 @@ use common::AgentId;
 
 use super::{Error, UnixSeconds};
 
-/// A server that has not been heard of for this long is left in the database no longer.
+/// The row of a server that has not been heard of for this long is dropped.
 pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// An id, and a byte for the state.
 const PRESENT_BYTES: usize = 17;

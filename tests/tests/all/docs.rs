@@ -14,18 +14,20 @@ use super::tidy::sources::{self, root};
 use page::{Page, pages};
 
 /// The pages with the programs' own help, and what has to be there.
-const HELP: [(&str, &[&str]); 3] = [
+const HELP: [(&str, &[&str]); 4] = [
     (
         "docs/server.md",
         &[
             "gpuf-s --help",
             "gpuf-s migrate --help",
+            "gpuf-s stats rebuild --help",
             "gpuf-s keys create --help",
             "gpuf-s join-token create --help",
             "gpuf-s cert make --help",
         ],
     ),
     ("docs/api.md", &["api_server --help", "gpuf-s tenants create --help"]),
+    ("docs/records.md", &["heartbeat_consumer --help"]),
     ("docs/agent.md", &["gpuf-c --help", "gpuf-c run --help", "gpuf-c join --help", "gpuf-c engines --help"]),
 ];
 
@@ -74,8 +76,10 @@ fn the_environment_is_that_which_is_read() {
 #[test]
 fn the_metrics_are_those_that_are_shown() {
     let page = Page::open("docs/server.md");
-    let shown: BTreeSet<_> =
+    let mut shown: BTreeSet<_> =
         code::literals_after("gpuf-s/src/api/metrics.rs", &["page.family("]).into_iter().collect();
+    let figures = code::literals_after("gpuf-s/src/telemetry/figures.rs", &["", "counter(", "gauge("]);
+    shown.extend(figures.into_iter().filter(|text| text.starts_with("gpuf_")));
     assert!(shown.len() > 5, "{shown:?}");
     let listed: BTreeSet<_> =
         page.rows("metrics").into_iter().map(|row| row[0].trim_matches('`').to_owned()).collect();

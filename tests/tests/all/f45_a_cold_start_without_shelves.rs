@@ -28,12 +28,13 @@ async fn f45_it_serves_with_its_static_key_and_takes_up_each_shelf_as_it_comes()
         .await;
     let unknown = second.ask(&chat(&key)).await;
     assert_eq!(unknown.status(), 503, "what cannot be checked is neither let in nor turned away");
-    let health = second.manage("GET", "/api/health", None).await;
-    assert_eq!(health.status(), 200);
-    assert_eq!(health.json()["database"], "away", "{}", health.text());
+    let ready = second.manage("GET", "/api/ready", None).await;
+    assert_eq!(ready.status(), 503);
+    assert!(ready.text().contains("the database was not reached"), "{}", ready.text());
 
     postgres.restart();
     eventually("the key", async || (second.ask(&chat(&key)).await.status() == 200).then_some(())).await;
+    assert_eq!(second.manage("GET", "/api/ready", None).await.status(), 200);
     redis.restart();
     kafka.restart();
     let asked = second.ask(&chat(&key)).await;

@@ -29,9 +29,9 @@ const SERVER: &[Row] = &[
     ("registry", &["balance", "store", "tunnel"]),
     ("roster", &["registry", "store"]),
     // Movement.
-    ("telemetry", &["store"]),
+    ("telemetry", &["bus", "outbox", "store"]),
     ("tunnel", &["net", "registry"]),
-    ("control", &["auth", "net", "registry", "roster", "store", "tunnel"]),
+    ("control", &["auth", "net", "registry", "roster", "store", "telemetry", "tunnel"]),
     ("dispatch", &["auth", "balance", "registry", "telemetry", "tunnel"]),
     // Doors. The API sees agents through a trait that the composition root answers, not the registry.
     ("public", &["auth", "config", "dispatch", "error", "net", "registry", "store", "telemetry", "tunnel"]),
@@ -43,12 +43,14 @@ const SERVER: &[Row] = &[
         &[
             "api",
             "auth",
+            "bus",
             "cache",
             "config",
             "control",
             "data_dir",
             "dispatch",
             "net",
+            "outbox",
             "public",
             "registry",
             "roster",
@@ -58,10 +60,24 @@ const SERVER: &[Row] = &[
         ],
     ),
     ("quickstart", &["auth", "config", "data_dir", "net", "server", "store"]),
+    ("consumer", &["api", "bus", "data_dir", "store", "telemetry"]),
     ("api_server", &["api", "auth", "cache", "config", "roster", "secret", "store", "telemetry"]),
     (
         "cli",
-        &["api", "api_server", "auth", "cache", "config", "data_dir", "net", "quickstart", "server", "store"],
+        &[
+            "api",
+            "api_server",
+            "auth",
+            "cache",
+            "config",
+            "consumer",
+            "data_dir",
+            "net",
+            "quickstart",
+            "server",
+            "store",
+            "telemetry",
+        ],
     ),
 ];
 
@@ -106,7 +122,7 @@ const VENDORS: &[(&str, &[&str])] = &[
     ("nvml_wrapper", &["gpuf-c/src/telemetry/nvidia.rs"]),
     // The host's name belongs to the command line.
     ("sysinfo", &["gpuf-c/src/telemetry/host.rs", "gpuf-c/src/cli.rs"]),
-    ("bincode", &["common/src/codec.rs"]),
+    ("bincode", &["common/src/codec.rs", "gpuf-s/src/telemetry/event.rs"]),
     ("toml", &["gpuf-s/src/config/file.rs"]),
     (
         "clap",
@@ -149,6 +165,10 @@ const PURE: &[&str] = &[
     "common/src/codec.rs",
     "common/src/session",
     "gpuf-s/src/balance.rs",
+    "gpuf-s/src/store/ingest/days.rs",
+    "gpuf-s/src/store/ingest/deltas.rs",
+    "gpuf-s/src/store/ingest/inventory.rs",
+    "gpuf-s/src/store/ingest/rows.rs",
     "gpuf-s/src/public/strict",
     "gpuf-s/src/public/events.rs",
     "gpuf-s/src/public/fields.rs",

@@ -119,6 +119,7 @@ async fn metrics_are_text_for_prometheus() {
         "gpuf_agents{state=\"connected\"} 1",
         "gpuf_slots 4",
         "gpuf_slots_in_use 1",
+        "gpuf_database_ready 1",
     ] {
         assert!(answer.body.lines().any(|found| found == line), "{line}\n{}", answer.body);
     }

@@ -9,9 +9,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use rdkafka::{
-    ClientContext, Message as _, Offset, TopicPartitionList,
+    ClientContext, Offset, TopicPartitionList,
     config::{FromClientConfigAndContext as _, RDKafkaLogLevel},
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext},
     error::{KafkaError, KafkaResult},
@@ -27,22 +26,14 @@ use super::{
     Topics, blocking, client_config,
     feed::{Feed, TaskEnd},
     log::{Context, Quiet},
-    topics, unavailable,
+    poller::Poller,
+    unavailable,
 };
 use crate::{
-    bus::{Error, KafkaSettings, Partition, Position, Received, Record},
+    bus::{Error, KafkaSettings, Partition, Position, Received},
     outbox::Topic,
 };
 
-/// The thread looks for its end this often.
-const POLL: Duration = Duration::from_millis(100);
-/// Records that the thread hands over at once.
-const CHUNK_RECORDS_MAX: usize = 512;
-/// A task that takes nothing for so long has the partitions paused, and the thread polls on: a member that
-/// does not poll is taken for dead.
-const PAUSE_AFTER: Duration = Duration::from_millis(500);
-/// Topics that cannot be made are tried again after this.
-const TOPICS_PAUSE: Duration = Duration::from_secs(1);
 /// Leaving the group takes a round trip; a broker that does not answer finds out by itself.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// A question after the end of a partition.
@@ -65,7 +56,7 @@ const FIXED: &[(&str, &str)] = &[
     ("enable.partition.eof", "false"),
 ];
 
-type Client = BaseConsumer<Rebalances>;
+pub(super) type Client = BaseConsumer<Rebalances>;
 
 /// Takes part in rebalances; records never come before the store's positions are known.
 pub(super) struct Rebalances {
@@ -73,7 +64,7 @@ pub(super) struct Rebalances {
     topics: Topics,
     feed: Arc<Feed>,
     /// Something was assigned or revoked while the thread polled.
-    happened: AtomicBool,
+    pub(super) happened: AtomicBool,
 }
 
 impl ClientContext for Rebalances {
@@ -240,99 +231,6 @@ fn list_of(topics: &Topics, starts: &[(Partition, Option<i64>)]) -> KafkaResult<
         list.add_partition_offset(topics.name(*topic), *partition, offset)?;
     }
     Ok(list)
-}
-
-/// The thread's end.
-struct Poller {
-    client: Arc<Client>,
-    feed: Arc<Feed>,
-    topics: Topics,
-    settings: KafkaSettings,
-    quiet: Arc<Quiet>,
-    runtime: Handle,
-}
-
-impl Poller {
-    fn run(self) {
-        self.subscribe();
-        let mut records = Vec::with_capacity(CHUNK_RECORDS_MAX);
-        while !self.feed.is_ended() {
-            self.fill(&mut records);
-            if !records.is_empty() && !self.feed.push(&mut records) && !self.feed.wait_for_room(PAUSE_AFTER) {
-                self.poll_while_full(&mut records);
-            }
-        }
-        // Dropping the client leaves the group.
-    }
-
-    /// A group that asks for a topic before it is there hears of it much later.
-    fn subscribe(&self) {
-        while !self.feed.is_ended() {
-            let ready = topics::make(&self.settings, &self.topics, self.quiet.clone(), &self.runtime);
-            let names = self.topics.names.each_ref().map(String::as_str);
-            match ready.and_then(|()| self.client.subscribe(&names).map_err(|error| unavailable(&error))) {
-                Ok(()) => return,
-                Err(error) => self.quiet.warn("the consumer waits for its topics", &error.to_string()),
-            }
-            thread::park_timeout(TOPICS_PAUSE);
-        }
-    }
-
-    /// Waits for a record and takes those that are there with it.
-    fn fill(&self, records: &mut Vec<Record>) {
-        let mut wait = POLL;
-        while records.len() < CHUNK_RECORDS_MAX {
-            let polled = self.client.poll(wait);
-            if self.client.context().happened.swap(false, Ordering::Relaxed) {
-                // They are of partitions that are not ours, or come again.
-                records.clear();
-            }
-            match polled {
-                Some(Ok(message)) => records.extend(self.record(&message)),
-                Some(Err(error)) => self.note(&error),
-                None => return,
-            }
-            wait = Duration::ZERO;
-        }
-    }
-
-    fn record(&self, message: &rdkafka::message::BorrowedMessage<'_>) -> Option<Record> {
-        Some(Record {
-            topic: self.topics.of(message.topic())?,
-            partition: message.partition(),
-            offset: message.offset(),
-            key: Bytes::copy_from_slice(message.key().unwrap_or_default()),
-            payload: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
-        })
-    }
-
-    fn note(&self, error: &KafkaError) {
-        if let KafkaError::MessageConsumptionFatal(_) = error {
-            self.feed.fail(unavailable(error));
-        }
-        self.quiet.warn("Kafka gives no records", &error.to_string());
-    }
-
-    /// Keeps the membership while the task stores: nothing is fetched, and rebalances are answered.
-    fn poll_while_full(&self, records: &mut Vec<Record>) {
-        self.set_paused(true);
-        while !self.feed.wait_for_room(Duration::ZERO) && !self.feed.is_ended() {
-            self.fill(records);
-            // What was fetched before the pause has a place too, or it would be lost.
-            self.feed.push(records);
-        }
-        self.set_paused(false);
-    }
-
-    fn set_paused(&self, is_paused: bool) {
-        let set = self.client.assignment().and_then(|list| match is_paused {
-            true => self.client.pause(&list),
-            false => self.client.resume(&list),
-        });
-        if let Err(error) = set {
-            self.quiet.warn("partitions are not paused or resumed", &error.to_string());
-        }
-    }
 }
 
 /// Reads how far the consumer is behind.

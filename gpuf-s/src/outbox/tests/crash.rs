@@ -126,7 +126,7 @@ async fn a_damaged_file_is_moved_aside() {
 async fn damage_that_shows_later_is_moved_aside_at_the_next_start() {
     let bench = Bench::new(Limits::default()).await;
     bench.append(Topic::Requests, 0..3).await;
-    file::mark_damaged(&bench.path());
+    opening::mark_damaged(&bench.path());
     let bench = bench.reopened().await;
     assert_eq!(bench.outbox.counts().of(Topic::Requests).appended, 0);
     let bench = bench.reopened().await;
@@ -140,7 +140,7 @@ async fn nobody_else_may_read_the_file() {
     use std::os::unix::fs::PermissionsExt as _;
     let bench = Bench::new(Limits::default()).await;
     bench.append(Topic::Requests, 0..3).await;
-    let journals = file::beside(&bench.path(), ".journals");
+    let journals = opening::beside(&bench.path(), ".journals");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&journals), 0o700);
     let beside = fs::read_dir(bench.folder.path()).unwrap().flatten().map(|file| file.path());

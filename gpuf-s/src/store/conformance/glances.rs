@@ -59,8 +59,7 @@ async fn engines_and_latest_heartbeats_are_those_of_the_scope(store: &Store) {
     assert_eq!(found.iter().map(|(agent, _)| *agent).collect::<Vec<_>>(), [mine]);
     assert_eq!(found[0].1[0].models[0].name.as_str(), "m:1");
     assert_eq!(store.engines_within(&Scope::Everything, &[mine, theirs]).await.unwrap().len(), 2);
-    let own_samples = store.latest_samples(&own, &[mine, theirs]).await.unwrap();
-    assert_eq!(own_samples, std::slice::from_ref(&latest));
+    assert_eq!(store.latest_samples(&own, &[mine, theirs]).await.unwrap(), std::slice::from_ref(&latest));
     let mut all = store.latest_samples(&Scope::Everything, &[mine, theirs]).await.unwrap();
     all.sort_by_key(|one| one.agent_id != mine);
     assert_eq!(all, [latest, foreign]);

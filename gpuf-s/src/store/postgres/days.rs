@@ -16,11 +16,12 @@ use super::{
 };
 use crate::store::{
     AgentDay, Day, DayFilter, DeviceDay, Error, Name, REPORT_PAGE_ROWS_MAX, Rebuild, Rebuilt,
+    day_columns::{AgentDayColumns, DeviceDayColumns},
     ingest::{
         days::{AGENT_DAYS, DEVICE_DAYS, Days, Figures, Table, differences},
         rows::Row,
     },
-    sample_columns::{AgentDayColumns, DeviceDayColumns, HeartbeatColumns},
+    sample_columns::HeartbeatColumns,
 };
 
 /// How long a day may be counted: nobody's request waits for it.
@@ -41,8 +42,12 @@ statements! {
                 disk_used_bytes, disk_total_bytes, network_received_bytes, network_sent_bytes, uptime_s, \
                 received_delta_bytes, sent_delta_bytes, online_ms, devices::text AS devices FROM heartbeats \
                 WHERE taken_unix_ms >= $1 AND taken_unix_ms < $2";
+    PRUNE_ASIDE = "DELETE FROM set_aside WHERE at_unix_ms < $1";
     OWN_DAY = "SELECT pg_advisory_xact_lock($1, $2)";
 }
+
+/// Every statement sees the same moment.
+pub(super) const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 struct Sql {
     insert: Arc<str>,
@@ -114,10 +119,14 @@ impl Postgres {
     ) -> Result<Option<Rebuilt>, Error> {
         self.in_time_of(REBUILD_DEADLINE, async {
             let mut ledger = Lease::of(&self.ledger).await?;
-            let mut work = ledger.begin().await?;
+            // To compare, the moment at which it began is enough. To write, batches with samples of this day
+            // wait, and those that have begun are waited for.
+            let begin = if how == Rebuild::Check { BEGIN_SNAPSHOT } else { "BEGIN" };
+            let mut work = ledger.begin_with(begin).await?;
             work.execute("SET LOCAL statement_timeout = 0").await?;
-            // Batches with samples of this day wait, and those that have begun are waited for.
-            sqlx::query(OWN_DAY).bind(DAY_LOCKS).bind(day.number()).execute(&mut *work).await?;
+            if how != Rebuild::Check {
+                sqlx::query(OWN_DAY).bind(DAY_LOCKS).bind(day.number()).execute(&mut *work).await?;
+            }
             let (counted, rows) = count(&mut work, day).await?;
             let stored = stored(&mut work, day).await?;
             let gone =
@@ -146,6 +155,7 @@ impl Postgres {
         let Some(before) = Day::of_unix_ms(before_unix_ms) else { return Ok(0) };
         // From here on nothing older is taken in, so that what is dropped cannot come back.
         self.execute(sqlx::query(MARK).bind(before.first_unix_ms())).await?;
+        self.execute(sqlx::query(PRUNE_ASIDE).bind(before.first_unix_ms())).await?;
         let parts = self
             .in_time(async {
                 let mut ledger = Lease::of(&self.ledger).await?;

@@ -3,7 +3,7 @@
 use common::{AgentId, EngineReport};
 use sqlx::Connection as _;
 
-use super::{Lease, Postgres, statements::statements};
+use super::{Lease, Postgres, days::BEGIN_SNAPSHOT, statements::statements};
 use crate::store::{
     AgentFilter, AgentReport, Device, Error, Name, REPORT_PAGE_ROWS_MAX, Sample, SampleFilter, SampleId,
     SetAside,
@@ -100,7 +100,7 @@ impl Postgres {
         self.in_time(async {
             let mut desk = Lease::of(&self.desk).await?;
             // Of one moment: an inventory replaces both.
-            let mut read = desk.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let mut read = desk.begin_with(BEGIN_SNAPSHOT).await?;
             let found = found.fetch_all(&mut *read).await?;
             let models = models.fetch_all(&mut *read).await?;
             read.rollback().await?;

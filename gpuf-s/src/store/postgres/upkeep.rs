@@ -155,10 +155,10 @@ impl Upkeep {
 
 /// Connections whose statements may take as long as migrations do. Of two settings the last one counts.
 pub(super) fn patient(options: PgConnectOptions) -> PgConnectOptions {
-    options.options([
-        ("statement_timeout", MIGRATION_DEADLINE.as_millis()),
-        ("lock_timeout", LOCK_DEADLINE.as_millis()),
-    ])
+    let times = [("statement_timeout", MIGRATION_DEADLINE), ("lock_timeout", LOCK_DEADLINE)];
+    let options = options.options(times.map(|(name, time)| (name, time.as_millis())));
+    // Without it the log would say at each start that the table of migrations exists.
+    options.options([("client_min_messages", "warning")])
 }
 
 async fn make_parts(connection: &mut PgConnection) -> Result<(), sqlx::Error> {

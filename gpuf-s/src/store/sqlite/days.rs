@@ -8,11 +8,12 @@ use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 use super::{Sqlite, bulk::Bulk, in_time};
 use crate::store::{
     AgentDay, Day, DayFilter, DeviceDay, Error, Name, REPORT_PAGE_ROWS_MAX, Rebuild, Rebuilt,
+    day_columns::{AgentDayColumns, DeviceDayColumns},
     ingest::{
         days::{AGENT_DAYS, DEVICE_DAYS, Days, Table, differences},
         rows::Row,
     },
-    sample_columns::{AgentDayColumns, DeviceDayColumns, HEARTBEAT_COLUMNS, HeartbeatColumns},
+    sample_columns::{HEARTBEAT_COLUMNS, HeartbeatColumns},
 };
 
 /// Rows that are deleted at a time, so that others can write in between.
@@ -71,8 +72,10 @@ impl Sqlite {
         day: Day,
         how: Rebuild,
     ) -> Result<Option<Rebuilt>, Error> {
-        // However long it takes: nobody's request waits for it, and others write after it.
-        let mut work = self.desk.begin_with("BEGIN IMMEDIATE").await?;
+        // However long it takes: nobody's request waits for it, and others write after it. To compare, the
+        // moment at which it began is enough.
+        let begin = if how == Rebuild::Check { "BEGIN" } else { "BEGIN IMMEDIATE" };
+        let mut work = self.desk.begin_with(begin).await?;
         let (counted, rows) = count(&mut work, day).await?;
         let stored = stored(&mut work, day).await?;
         let gone = pruned_before(&mut work).await? > day.first_unix_ms() || (rows == 0 && stored != counted);
@@ -100,6 +103,8 @@ impl Sqlite {
              DO UPDATE SET before_unix_ms = max(retention.before_unix_ms, excluded.before_unix_ms)",
         );
         in_time(mark.bind(day.first_unix_ms()).execute(&self.ledger)).await?;
+        let aside = sqlx::query("DELETE FROM set_aside WHERE at_unix_ms < ?").bind(day.first_unix_ms());
+        in_time(aside.execute(&self.ledger)).await?;
         let agents = sqlx::query_as::<_, (Vec<u8>,)>("SELECT agent_id FROM agent_counters");
         let mut pruned = 0;
         for (agent,) in in_time(agents.fetch_all(&self.desk)).await? {

@@ -89,7 +89,13 @@ fn record() -> UsageRecord {
 }
 
 fn heartbeat(id: u8) -> Heartbeat {
-    Heartbeat { id: [id; 16], taken_unix_ms: NOW_MS, host: HostSample::default(), gpus: Vec::new() }
+    let taken = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Heartbeat {
+        id: [id; 16],
+        taken_unix_ms: taken.as_millis() as u64,
+        host: HostSample::default(),
+        gpus: Vec::new(),
+    }
 }
 
 #[tokio::test]
@@ -104,8 +110,9 @@ async fn records_of_all_threads_reach_the_store_and_the_counts_add_up() {
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     let agent = AgentId::random().unwrap();
-    way.recorder.heartbeat(agent, heartbeat(1));
-    way.recorder.heartbeat(agent, heartbeat(1));
+    let twice = heartbeat(1);
+    way.recorder.heartbeat(agent, twice.clone());
+    way.recorder.heartbeat(agent, twice);
     way.until("400 rows", async |way| way.rows().await.len() == 400).await;
     way.until("heartbeat twice", async |way| {
         let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
