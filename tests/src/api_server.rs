@@ -32,16 +32,15 @@ impl ApiServer {
         let admin_token = "an admin token of this test alone, and long enough".to_owned();
         let token_file = folder.path().join("admin.token");
         fs::write(&token_file, &admin_token).expect("a token file");
-        let address = SocketAddr::from(([127, 0, 0, 1], test_services::free_port()));
         let mut command = bare_command("api_server");
-        command.args(["--database-url", database_url, "--api-port", &address.port().to_string()]);
+        command.args(["--database-url", database_url, "--api-port", "0"]);
         command.env("API_ADMIN_TOKEN_FILE", token_file).args(arguments);
         let mut process = Process::start("api_server", command, folder.path().join("api_server.log"));
-        eventually("the port of api_server", async || {
+        let address = eventually("the port of api_server", async || {
             if let Some(status) = process.ended() {
                 panic!("api_server ended at its start: {status}\n{}", process.log_tail());
             }
-            tokio::net::TcpStream::connect(address).await.ok()
+            announced(&process.log())
         })
         .await;
         Self { process, address, admin_token, _folder: folder }
@@ -66,4 +65,11 @@ impl ApiServer {
         self.process.signal(libc::SIGTERM);
         self.process.exit().await
     }
+}
+
+/// Where it says that it serves.
+fn announced(log: &str) -> Option<SocketAddr> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let serving = lines.filter(|line| line["message"] == "serving");
+    serving.filter_map(|line| line["api"].as_str()?.parse().ok()).next()
 }
